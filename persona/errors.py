@@ -1,0 +1,73 @@
+"""Every error an owner can meet, and the exit code each one ends the process with.
+
+PersonaError                 1  something failed; the line says what and what to do
+├── ConfigError             78  a setting is wrong: names the key and the cure
+│   └── ModelFileError      78  the model file is missing, damaged or not ours
+├── StoreError               1  the database cannot be used
+│   └── StoreMismatchError  78  the file is not a Persona database, or is from a newer version
+├── ImportFailedError        1  nothing could be read from what was given
+├── InferenceError           1  the language model failed
+│   └── PromptTooLongError   1  not even the newest turn fits the context window
+├── DownloadError            1  a model could not be fetched
+└── AlreadyRunningError     75  another process holds the data folder
+"""
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TEMPORARY = 75
+EXIT_CONFIG = 78
+
+
+class PersonaError(Exception):
+    """A failure with one clear line; `cure` says what the owner can do about it."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, problem: str, *, cure: str = "") -> None:
+        """Keep the problem and its cure; `str()` joins them to one line."""
+        self.problem = problem
+        self.cure = cure
+        super().__init__(f"{problem} ({cure})" if cure else problem)
+
+
+class ConfigError(PersonaError):
+    """A setting is wrong; restarting cannot help."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ModelFileError(ConfigError):
+    """The model file is missing, damaged, or does not fit this program."""
+
+
+class StoreError(PersonaError):
+    """The database cannot be used."""
+
+
+class StoreMismatchError(StoreError):
+    """The file is not a Persona database, or a newer program wrote it."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ImportFailedError(PersonaError):
+    """Nothing could be read from what was given to import."""
+
+
+class InferenceError(PersonaError):
+    """The language model failed; the request is lost, the model may live on."""
+
+
+class PromptTooLongError(InferenceError):
+    """Not even the system prompt and the newest turn fit the context window."""
+
+
+class DownloadError(PersonaError):
+    """A model could not be fetched."""
+
+
+class AlreadyRunningError(PersonaError):
+    """Another process holds the data folder."""
+
+    exit_code = EXIT_TEMPORARY
