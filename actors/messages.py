@@ -1,22 +1,20 @@
 """Every message the actors exchange; requests name the type of their answer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from persona.domain.delivery import Delivery
 
 from actors.kernel import Request
-from persona.domain.chat import AuthorId, Channel, ChannelId, Message, MessageId, Recollection
-from persona.domain.delivery import Delivery
-from persona.domain.speaking import Decision
-from persona.ports import ChatRequest, Finished, ModelInfo
+from persona.domain.chat import AuthorId, ChannelId, MessageId, Recollection
+from persona.ports import Arrival, ChatRequest, Finished, ModelInfo, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageArrived:
-    """Gateway -> ingest, responder: somebody said something. `addressed` when it mentions or answers the persona."""
+    """Gateway -> ingest, responder: somebody said something."""
 
-    message: Message
-    channel: Channel
-    addressed: bool = False
+    arrival: Arrival
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +26,11 @@ class Recall(Request[Sequence[Recollection]]):
     exclude: frozenset[MessageId] = frozenset()
     exclude_authors: frozenset[AuthorId] = frozenset()
     limit: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreChanged:
+    """Ingest -> retriever: the store has changes that the memory does not know yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +55,34 @@ class DescribeModel(Request[ModelInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendReply(Request[tuple[MessageId, ...]]):
-    """Responder -> gateway: deliver these messages in answer to one; answers with the ids they got."""
+    """Responder -> gateway: deliver this in answer to an arrival; answers with the ids its messages got."""
 
-    channel_id: ChannelId
-    answers: MessageId
+    arrival: Arrival
     delivery: Delivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled:
-    """Responder -> gateway: a message is dealt with, spoken to or not; `/why` shows this."""
+    """Responder -> gateway: a message is dealt with, spoken to or not."""
 
-    message_id: MessageId
-    channel_id: ChannelId
-    decision: Decision
-    outcome: str
-    texts: tuple[str, ...] = ()
-    recollections: Sequence[Recollection] = ()
-    stage_ms: Mapping[str, float] = field(default_factory=dict)
-    finished: Finished | None = None
-    retries: int = 0
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Request[int]):
+    """App -> responder: answer when no reply is being made any more, with how many were finished meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ping(Request[str]):
     """Heartbeat -> every actor: are you turning? Answers with one word or two on its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeReady:
+    """App -> heartbeat: every actor has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """App -> heartbeat: the process has been told to stop; running replies are finished, then everything ends."""

@@ -5,6 +5,7 @@ PersonaError                 1  something failed; the line says what and what to
 │   └── ModelFileError      78  the model file is missing, damaged or not ours
 ├── StoreError               1  the database cannot be used
 │   └── StoreMismatchError  78  the file is not a Persona database, or is from a newer version
+├── MemoryIndexError         1  the search index failed; it can be rebuilt from the database
 ├── ImportFailedError        1  nothing could be read from what was given
 ├── InferenceError           1  the language model failed
 │   └── PromptTooLongError   1  not even the newest turn fits the context window
@@ -17,6 +18,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_TEMPORARY = 75
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 
 class PersonaError(Exception):
@@ -49,6 +51,10 @@ class StoreMismatchError(StoreError):
     """The file is not a Persona database, or a newer program wrote it."""
 
     exit_code = EXIT_CONFIG
+
+
+class MemoryIndexError(PersonaError):
+    """The search index failed; nothing is lost, it can be rebuilt from the database."""
 
 
 class ImportFailedError(PersonaError):

@@ -1,6 +1,6 @@
 """The doors between the persona and the outside: what actors may ask of a model, a store, a memory, a transport."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,9 @@ from persona.domain.chat import (
     Recollection,
     Tombstone,
 )
+from persona.domain.delivery import Delivery
 from persona.domain.prompt import Turn
+from persona.domain.speaking import Decision
 
 # --- the language model ---------------------------------------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Write a reply: text as it comes, then one `Finished`. Closing the iterator cancels between two tokens."""
         ...
 
@@ -353,4 +355,85 @@ class Memory(Protocol):
 
     async def search(self, query: MemoryQuery) -> Sequence[Recollection]:
         """Return the best matches, best first."""
+        ...
+
+
+# --- the transport --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A message as a transport hands it over; `addressed` when it mentions or answers the persona (`self_id`)."""
+
+    message: Message
+    channel: Channel
+    self_id: AuthorId
+    addressed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an arrival: the decision, what was sent, what memory gave, and where the time went."""
+
+    arrival: Arrival
+    decision: Decision
+    result: str
+    texts: tuple[str, ...] = ()
+    recollections: Sequence[Recollection] = ()
+    finished: Finished | None = None
+    retries: int = 0
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Transport(Protocol):
+    """Where the talk happens: Discord, or the terminal."""
+
+    def listen(self) -> AsyncIterator[Arrival]:
+        """Yield messages as they come; ends when there will be no more (the terminal's end of input)."""
+        ...
+
+    async def send(self, arrival: Arrival, delivery: Delivery) -> tuple[MessageId, ...]:
+        """Deliver an answer, with its typing pauses; return the ids its messages got."""
+        ...
+
+    async def report(self, outcome: Outcome) -> None:
+        """Learn what became of an arrival."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening; what is being sent is finished."""
+        ...
+
+
+# --- the process supervisor -----------------------------------------------------------------------------------------
+
+
+class Notifier(Protocol):
+    """Tells whoever started the process (systemd) how it is doing; every call returns at once and never raises.
+
+    The calls answer whether the message was handed over: False when nobody listens or the receiver is busy.
+    """
+
+    def watchdog_interval(self) -> float | None:
+        """Return after how many seconds without a `watchdog` call the process is killed; None when it is not."""
+        ...
+
+    def ready(self) -> bool:
+        """Say that start-up is complete."""
+        ...
+
+    def status(self, text: str) -> bool:
+        """Show one line on what is going on."""
+        ...
+
+    def watchdog(self) -> bool:
+        """Say that all is well."""
+        ...
+
+    def stopping(self) -> bool:
+        """Say that shutdown has begun."""
+        ...
+
+    def extend_timeout(self, seconds: float) -> bool:
+        """Ask for this much more time from now to start or stop."""
         ...

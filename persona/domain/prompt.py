@@ -7,88 +7,50 @@ the talk: earlier turns stay byte-identical from one reply to the next and the m
 """
 
 import hashlib
-import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
-from persona.domain.chat import Author, AuthorId, ChannelId, Message, MessageId, MessageKind, Recollection
+from persona.domain.chat import Author, AuthorId, ChannelId, Message, MessageKind, Recollection
+from persona.domain.fitting import MEMORY_SHARE, CountTokens, fit
+from persona.domain.golden import golden_scene
 from persona.domain.markup import readable
+from persona.domain.safe_text import NAME_LIMIT, clean_name, one_line, safe_lines, shorten
+from persona.domain.scene import Exchange, Identity, Role, Scene, Turn
 
-NAME_LIMIT = 32
+__all__ = [
+    "ATTACHMENT_LIMIT",
+    "MEMORY_SHARE",
+    "NAME_LIMIT",
+    "QUOTE_LIMIT",
+    "RECOLLECTION_LIMIT",
+    "CountTokens",
+    "Exchange",
+    "Identity",
+    "Role",
+    "Scene",
+    "Turn",
+    "clean_name",
+    "content_lines",
+    "fit",
+    "golden_scene",
+    "prompt_hash",
+    "render",
+    "shorten",
+    "speaker_names",
+    "to_chatml",
+]
+
 QUOTE_LIMIT = 60
 RECOLLECTION_LIMIT = 200
-MEMORY_SHARE = 0.25
-"""Largest part of a token budget that memory may take: recent talk is worth more than old talk."""
+ATTACHMENT_LIMIT = 80
 
 _BURST_GAP = timedelta(minutes=5)
+_BURST_CHARACTERS = 1000
+"""A burst ends once it is this long: a line is dropped as a whole when the prompt has to shrink."""
+
 _INDENT = "  "
-_MEMORY_HEADER = "[earlier on this server]"
-_NOW_HEADER = "[now]"
-_CONTROL_TOKEN = re.compile(r"<(?=\||/?s>)")
-
-CountTokens = Callable[[str], int]
-
-
-class Role(StrEnum):
-    """Who a turn belongs to, in ChatML's words."""
-
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One turn of the chat format; `notes` are what memory adds in front of the lines."""
-
-    role: Role
-    lines: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The turn as the model reads it."""
-        if not self.notes:
-            return "\n".join(self.lines)
-        return "\n".join((_MEMORY_HEADER, *self.notes, _NOW_HEADER, *self.lines))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who the persona is: its own account, its name and the server it is a regular of."""
-
-    id: AuthorId
-    name: str
-    server: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """A few real lines that show how people here talk; the last line answers the ones before."""
-
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """Everything a reply is written from; `messages` are oldest first and end with the one to answer.
-
-    `quoted` holds reply targets that lie outside `messages`. `style` and `examples` are for models that were not
-    trained on this server; leave them empty for one that was.
-    """
-
-    identity: Identity
-    messages: Sequence[Message]
-    channel_name: str = ""
-    recollections: Sequence[Recollection] = ()
-    quoted: Mapping[MessageId, Message] = field(default_factory=dict)
-    channel_names: Mapping[ChannelId, str] = field(default_factory=dict)
-    style: str = ""
-    examples: Sequence[Exchange] = ()
 
 
 def render(scene: Scene) -> tuple[Turn, ...]:
@@ -96,7 +58,9 @@ def render(scene: Scene) -> tuple[Turn, ...]:
     names = speaker_names(scene)
     turns = [_system_turn(scene)]
     for role, burst in _bursts(scene):
-        lines = _own_lines(burst, scene) if role is Role.ASSISTANT else _said_lines(burst, scene, names)
+        lines = _own_lines(burst, scene, names) if role is Role.ASSISTANT else _said_lines(burst, scene, names)
+        if not lines:
+            continue
         if turns[-1].role is role:
             turns[-1] = replace(turns[-1], lines=turns[-1].lines + lines)
         else:
@@ -104,32 +68,6 @@ def render(scene: Scene) -> tuple[Turn, ...]:
     if turns[-1].role is Role.USER:
         turns[-1] = replace(turns[-1], notes=tuple(map(_note, scene.recollections)))
     return tuple(turns)
-
-
-def fit(turns: Sequence[Turn], budget: int, count: CountTokens) -> tuple[Turn, ...] | None:
-    """Drop the oldest lines until the turns take at most `budget` tokens, as `count` measures one line.
-
-    The system turn and the newest line always stay; memory is first held to `MEMORY_SHARE` of the budget. Each line
-    is charged one token for its line break and each turn four for its frame, which no chat template in use exceeds.
-
-    Returns:
-        The turns that fit, or None when not even the system turn and the newest line do.
-    """
-    system, *talk = turns
-    notes, note_cost = _affordable(talk[-1].notes, int(budget * MEMORY_SHARE), count) if talk else ((), 0)
-    room = budget - _turn_cost(system, count) - note_cost
-    kept: list[Turn] = []
-    for turn in reversed(talk):
-        room -= _FRAME_TOKENS
-        lines, cost = _affordable(turn.lines[::-1], room, count)
-        if not lines and not kept:
-            return _without_notes(system, turn, budget, count)
-        if lines:
-            kept.append(replace(turn, lines=lines[::-1], notes=notes if not kept else ()))
-        room -= cost
-        if len(lines) < len(turn.lines):
-            break
-    return (system, *reversed(kept))
 
 
 def to_chatml(turns: Sequence[Turn]) -> str:
@@ -145,33 +83,46 @@ def prompt_hash(tokenize: Callable[[str], Sequence[int]]) -> str:
 
 
 def speaker_names(scene: Scene) -> dict[AuthorId, str]:
-    """Give every author in the scene a clean name that nobody else in it has (the persona's own comes first)."""
+    """Give everyone in the scene a clean name that nobody else in it has; the persona's own is taken first.
+
+    Names are given in the order in which people come up, so that what is said later renames nobody.
+    """
     names = {scene.identity.id: clean_name(scene.identity.name)}
-    for message in (*scene.quoted.values(), *scene.messages):
-        author = message.author
+    taken = {_folded(names[scene.identity.id])}
+    for author in _people(scene):
         if author.id not in names:
-            names[author.id] = _unused(clean_name(author.display_name or author.name), set(names.values()))
+            names[author.id] = _unused(clean_name(author.display_name or author.name), taken)
+            taken.add(_folded(names[author.id]))
     return names
 
 
-def clean_name(name: str) -> str:
-    """Return a name that fits on one line in front of a colon: NFC, no control characters, at most 32 long."""
-    text = unicodedata.normalize("NFC", name)
-    printable = "".join(c for c in text if unicodedata.category(c)[0] != "C" and c not in ':[]()"')
-    return _neutral(" ".join(printable.split()))[:NAME_LIMIT].strip() or "someone"
+def _people(scene: Scene) -> Iterator[Author]:
+    """Yield everyone who speaks, is mentioned or is quoted, in order."""
+    for message in scene.messages:
+        yield message.author
+        yield from message.mentions
+        quoted = scene.quoted.get(message.reply_to) if message.reply_to is not None else None
+        if quoted is not None:
+            yield quoted.author
+            yield from quoted.mentions
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def _unused(name: str, taken: Collection[str]) -> str:
     candidate, number = name, 2
-    while candidate in taken:
+    while _folded(candidate) in taken:
         candidate, number = f"{name} {number}", number + 1
     return candidate
 
 
+def _folded(name: str) -> str:
+    """Return what is the same for names that a reader would take for one, such as `Pip` and `pip`."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
 def _system_turn(scene: Scene) -> Turn:
     who = clean_name(scene.identity.name)
-    where = f", in #{scene.channel_name}" if scene.channel_name else ""
-    lines = [f"You are {who}, a regular of {scene.identity.server}{where}."]
+    where = f", in #{one_line(scene.channel_name)}" if scene.channel_name else ""
+    lines = [f"You are {who}, a regular of {one_line(scene.identity.server)}{where}."]
     if scene.style or scene.examples:
         lines.append(
             f"Write only what {who} says next: short, in the words and manner of this server, no name in front, "
@@ -186,11 +137,11 @@ def _system_turn(scene: Scene) -> Turn:
 
 def _bursts(scene: Scene) -> list[tuple[Role, list[Message]]]:
     """Group neighbouring messages of one author that follow each other within minutes."""
-    talk = [message for message in scene.messages if message.is_talk]
     bursts: list[tuple[Role, list[Message]]] = []
-    for earlier, message in pairwise([None, *talk]):
-        assert message is not None  # only the first of the pairs' left halves is empty
-        if earlier is not None and _same_burst(earlier, message):
+    for message in scene.messages:
+        if not message.is_talk:
+            continue
+        if bursts and _same_burst(bursts[-1][1], message):
             bursts[-1][1].append(message)
         else:
             role = Role.ASSISTANT if message.author.id == scene.identity.id else Role.USER
@@ -198,25 +149,24 @@ def _bursts(scene: Scene) -> list[tuple[Role, list[Message]]]:
     return bursts
 
 
-def _same_burst(earlier: Message, later: Message) -> bool:
+def _same_burst(burst: Sequence[Message], later: Message) -> bool:
     return (
-        earlier.author.id == later.author.id
+        burst[-1].author.id == later.author.id
         and later.reply_to is None
-        and later.created_at - earlier.created_at <= _BURST_GAP
+        and later.created_at - burst[-1].created_at <= _BURST_GAP
+        and sum(len(message.content) for message in burst) < _BURST_CHARACTERS
     )
 
 
-def _own_lines(burst: Sequence[Message], scene: Scene) -> tuple[str, ...]:
-    return tuple(line for message in burst for line in content_lines(message, scene.channel_names))
+def _own_lines(burst: Sequence[Message], scene: Scene, names: Mapping[AuthorId, str]) -> tuple[str, ...]:
+    return tuple(line for message in burst for line in content_lines(message, scene.channel_names, names))
 
 
-def _said_lines(
-    burst: Sequence[Message], scene: Scene, names: Mapping[AuthorId, str]
-) -> tuple[str, ...]:
-    lines = [line for message in burst for line in content_lines(message, scene.channel_names)]
+def _said_lines(burst: Sequence[Message], scene: Scene, names: Mapping[AuthorId, str]) -> tuple[str, ...]:
+    lines = [line for message in burst for line in content_lines(message, scene.channel_names, names)]
     speaker = names[burst[0].author.id] + _addressee(burst[0], scene, names)
     head, *rest = lines or ["[nothing]"]
-    return ("\n".join([f"{speaker}: {head}", *(_INDENT + line for line in rest)]),)
+    return ("\n".join([f"{speaker}: {head.lstrip()}", *(_INDENT + line for line in rest)]),)
 
 
 def _addressee(message: Message, scene: Scene, names: Mapping[AuthorId, str]) -> str:
@@ -229,110 +179,30 @@ def _addressee(message: Message, scene: Scene, names: Mapping[AuthorId, str]) ->
     quoted = scene.quoted.get(message.reply_to)
     if quoted is None:
         return ""
-    quote = " ".join(content_lines(quoted, scene.channel_names))
+    quote = " ".join(content_lines(quoted, scene.channel_names, names)).replace('"', "'")
     return f' (to {names[quoted.author.id]}, "{shorten(quote, QUOTE_LIMIT)}")'
 
 
-def content_lines(message: Message, channel_names: Mapping[ChannelId, str]) -> list[str]:
-    """Return a message's readable lines: markup resolved, attachments in words, nothing the model could obey."""
-    people = {author.id: clean_name(author.display_name or author.name) for author in message.mentions}
-    text = _neutral(unicodedata.normalize("NFC", readable(message.content, people=people, channels=channel_names)))
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+def content_lines(
+    message: Message, channel_names: Mapping[ChannelId, str], names: Mapping[AuthorId, str] | None = None
+) -> list[str]:
+    """Return a message's readable lines: markup resolved, attachments in words, nothing the model could obey.
+
+    `names` are what people are called where a name of their own would not tell them apart.
+    """
+    known = names or {}
+    people = {
+        person.id: known.get(person.id) or clean_name(person.display_name or person.name) for person in message.mentions
+    }
+    lines = safe_lines(readable(message.content, people=people, channels=channel_names))
     if message.kind is MessageKind.FORWARD and lines:
         lines[0] = f"[forwarded] {lines[0]}"
-    return lines + [f"[{item.kind}: {shorten(item.description or item.name, 80)}]" for item in message.attachments]
-
-
-def shorten(text: str, limit: int) -> str:
-    """Cut one line of text to at most `limit` characters, at a word where possible, marked with an ellipsis."""
-    flat = " ".join(text.split())
-    if len(flat) <= limit:
-        return flat
-    cut = flat[: limit - 1]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[limit // 2 :] else cut) + "…"
-
-
-def _neutral(text: str) -> str:
-    """Break up text that a tokenizer would read as a control token, such as `<|im_end|>`."""
-    return _CONTROL_TOKEN.sub("‹", text)
+    return lines + [
+        f"[{one_line(item.kind)}: {shorten(one_line(item.description or item.name), ATTACHMENT_LIMIT)}]"
+        for item in message.attachments
+    ]
 
 
 def _note(found: Recollection) -> str:
-    text = _neutral(unicodedata.normalize("NFC", shorten(found.text, RECOLLECTION_LIMIT)))
+    text = shorten(one_line(readable(found.text, people={})), RECOLLECTION_LIMIT)
     return f"{clean_name(found.author_name)}, {found.created_at:%Y-%m-%d}: {text}"
-
-
-_FRAME_TOKENS = 5
-
-
-def _line_cost(line: str, count: CountTokens) -> int:
-    return count(line) + 1
-
-
-def _turn_cost(turn: Turn, count: CountTokens) -> int:
-    return _FRAME_TOKENS + sum(_line_cost(line, count) for line in turn.lines)
-
-
-def _affordable(lines: Sequence[str], room: int, count: CountTokens) -> tuple[tuple[str, ...], int]:
-    """Take lines from the front while they fit in `room` tokens; return them and their cost."""
-    taken: list[str] = []
-    spent = 0
-    for line in lines:
-        cost = _line_cost(line, count)
-        if spent + cost > room:
-            break
-        taken.append(line)
-        spent += cost
-    return tuple(taken), spent
-
-
-def _without_notes(system: Turn, newest: Turn, budget: int, count: CountTokens) -> tuple[Turn, ...] | None:
-    """Give up memory so that the newest line fits; None when it still does not."""
-    last = replace(newest, lines=newest.lines[-1:], notes=())
-    if _turn_cost(system, count) + _turn_cost(last, count) > budget:
-        return None
-    return (system, last)
-
-
-def golden_scene() -> Scene:
-    """Return the fixed conversation whose tokens identify this renderer: every feature of it appears once."""
-    me = Author(id=AuthorId(1), name="pip", display_name="Pip", is_bot=True)
-    ann = Author(id=AuthorId(2), name="ann", display_name="Ann")
-    ben = Author(id=AuthorId(3), name="ben", display_name="Ann")
-    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def said(number: int, author: Author, content: str, reply_to: int | None = None) -> Message:
-        return Message(
-            id=MessageId(number),
-            channel_id=ChannelId(1),
-            author=author,
-            content=content,
-            created_at=noon + timedelta(seconds=number),
-            reply_to=None if reply_to is None else MessageId(reply_to),
-            mentions=(ann,),
-        )
-
-    old = said(1, ben, "did anybody water the plants\nbefore we left")
-    return Scene(
-        identity=Identity(id=me.id, name="Pip", server="the greenhouse"),
-        channel_name="general",
-        messages=(
-            said(10, ann, "hey <@2>"),
-            said(11, ann, "two\nlines <|im_end|>"),
-            said(12, ben, "I did, twice 🌱", reply_to=1),
-            said(13, me, "legend"),
-            said(14, me, "they were thirsty"),
-            said(15, ben, "thanks <:sprout:5> naïve me", reply_to=13),
-        ),
-        quoted={old.id: old},
-        recollections=(
-            Recollection(
-                message_id=MessageId(2),
-                channel_id=ChannelId(1),
-                author_name="Ann",
-                text="the fern died last summer",
-                created_at=noon - timedelta(days=200),
-                score=1.0,
-            ),
-        ),
-    )

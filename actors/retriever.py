@@ -1,0 +1,229 @@
+"""Finds what was said before, within a budget of time, and keeps the memory in step with the store."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from actors.kernel import LATER, Actor, Responder
+from actors.messages import Ping, Recall, StoreChanged
+from persona.domain.chat import ChannelId, MessageId, Recollection
+from persona.errors import MemoryIndexError, PersonaError
+from persona.ports import Memory, MemoryQuery, MessageStore
+from persona.projection import open_memory, project
+
+VisibleChannels = Callable[[ChannelId], Awaitable[Collection[ChannelId]]]
+"""Gives the channels that everybody who reads a channel may read too (itself included, where it is stored)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverSettings:
+    """How long things may take, in seconds.
+
+    `budget` for one search, `poll` between two looks at the outbox when nothing wakes it, `settle` to let changes
+    gather after it was woken, `retry` to `longest_retry` between attempts after a failure. `searches` may run at the
+    same time; a further one is answered with nothing.
+    """
+
+    budget: float = 1.5
+    poll: float = 5.0
+    settle: float = 1.0
+    retry: float = 1.0
+    longest_retry: float = 60.0
+    searches: int = 32
+
+
+class RetrieverActor(Actor):
+    """Answers `Recall`; a memory that is slow, broken or not there yet means that nothing comes to mind.
+
+    `memory_factory` builds the memory on a thread (its library is slow to import). Opening it and catching up with the
+    store happen in the background, also again after a failure: a broken memory is replaced by an empty one and filled.
+    What is found is looked up in the store, so that an edit or a removal counts at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory_factory: Callable[[], Memory],
+        store: MessageStore,
+        visible_channels: VisibleChannels,
+        settings: RetrieverSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._memory_factory = memory_factory
+        self._store = store
+        self._visible_channels = visible_channels
+        self._settings = settings or RetrieverSettings()
+        self._clock = clock
+        self._memory: Memory | None = None
+        self._news = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._searching = 0
+        self._behind = 0
+        self._opening = True
+        self._troubles: dict[str, str] = {}
+        self._following: asyncio.Task[None] | None = None
+
+    async def started(self) -> None:
+        """Be ready at once; the memory follows when it can."""
+        self._following = self.spawn(self._follow(), name="follow the store")
+
+    async def stopping(self) -> None:
+        """Let go of the memory; tidying up is broken off."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
+        await self._let_go()
+
+    async def receive(self, message: object) -> object:
+        """Search in the background, so that no search waits for another one."""
+        match message:
+            case Recall():
+                return self._recall(message)
+            case StoreChanged():
+                self._news.set()
+            case Ping():
+                return self.describe()
+        return None
+
+    def describe(self) -> str:
+        """Say what state the memory is in, in a few words."""
+        if self._troubles:
+            return "degraded: " + "; ".join(sorted(set(self._troubles.values())))
+        if self._opening:
+            return "opening"
+        return f"catching up, {self._behind} to go" if self._behind else "ready"
+
+    # --- searching ----------------------------------------------------------------------------------------------------
+
+    def _recall(self, request: Recall) -> object:
+        if self._memory is None:
+            return ()
+        if self._searching >= self._settings.searches:
+            self._degrade("search", "too many searches at once")
+            return ()
+        self._searching += 1
+        self.spawn(self._answer(self._memory, request, self.respond_later()), name="search")
+        return LATER
+
+    async def _answer(self, memory: Memory, request: Recall, responder: Responder[Sequence[Recollection]]) -> None:
+        began = self._clock()
+        found: Sequence[Recollection] = ()
+        try:
+            async with asyncio.timeout(self._settings.budget):
+                found = await self._search(memory, request)
+            self._recover("search")
+        except TimeoutError:
+            self._degrade("search", f"a search took more than {self._settings.budget:g} s")
+        except PersonaError as error:
+            if memory is self._memory:
+                self._degrade("search", error.problem)
+            if memory is self._memory and isinstance(error, MemoryIndexError):
+                self._broken.set()
+                self._news.set()
+        finally:
+            self._searching -= 1
+        took_ms = round((self._clock() - began) * 1000, 1)
+        self.context.log.debug("recalled", channel_id=request.channel_id, found=len(found), ms=took_ms)
+        responder.set_result(found)
+
+    async def _search(self, memory: Memory, request: Recall) -> Sequence[Recollection]:
+        visible = frozenset(await self._visible_channels(request.channel_id))
+        if not visible:
+            return ()
+        query = MemoryQuery(
+            text=request.text,
+            channel_ids=visible,
+            exclude=request.exclude,
+            exclude_authors=request.exclude_authors,
+            limit=request.limit,
+        )
+        found = await memory.search(query)
+        return await self._as_they_stand(found, visible) if found else ()
+
+    async def _as_they_stand(
+        self, found: Sequence[Recollection], visible: frozenset[ChannelId]
+    ) -> Sequence[Recollection]:
+        """Keep what is still stored where it may be read, in its newest words: the memory lags behind by seconds."""
+        ids: list[MessageId] = [one.message_id for one in found]
+        stored = await self._store.messages_by_id(ids)
+        return tuple(
+            replace(one, text=stored[one.message_id].content)
+            for one in found
+            if one.message_id in stored and stored[one.message_id].channel_id in visible
+        )
+
+    # --- following the store ------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Open the memory and keep it up to date; after a failure wait, longer each time, and open it anew.
+
+        While waiting, the memory at hand goes on answering.
+        """
+        delay = self._settings.retry
+        while True:
+            try:
+                await self._open()
+                while not self._broken.is_set():
+                    await self._catch_up()
+                    delay = self._settings.retry
+                    await self._wait_for_news()
+            except PersonaError as error:
+                self._degrade("follow", error.problem)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, self._settings.longest_retry)
+
+    async def _open(self) -> None:
+        """Open the memory: this checks it, and starts a new one where it is damaged."""
+        self._opening = True
+        await self._let_go()
+        memory = await asyncio.to_thread(self._memory_factory)
+        try:
+            held = await open_memory(self._store, memory)
+            self._behind = await self._store.memory_changes_pending()
+        except PersonaError:
+            await memory.close()
+            raise
+        self._memory = memory
+        self._opening = False
+        self._broken.clear()
+        self._recover("search")
+        self.context.log.info("memory_opened", new=not held)
+
+    async def _catch_up(self) -> None:
+        if self._memory is None:
+            return
+        self._news.clear()
+        done = await project(self._store, self._memory, on_progress=self._progress)
+        self._behind = 0
+        self._recover("follow")
+        if done:
+            self.context.log.debug("memory_followed", changes=done)
+
+    async def _wait_for_news(self) -> None:
+        """Wait until the store changes and let a few more changes gather, or until it is time to look anyway."""
+        try:
+            async with asyncio.timeout(self._settings.poll):
+                await self._news.wait()
+                if not self._broken.is_set():
+                    await asyncio.sleep(self._settings.settle)
+        except TimeoutError:
+            return
+
+    def _progress(self, done: int, total: int) -> None:
+        self._behind = total - done
+
+    async def _let_go(self) -> None:
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            await memory.close()
+
+    def _degrade(self, part: str, reason: str) -> None:
+        """Say once what is wrong, however often it happens."""
+        if self._troubles.get(part) != reason:
+            self._troubles[part] = reason
+            self.context.log.warning("memory_degraded", part=part, reason=reason)
+
+    def _recover(self, part: str) -> None:
+        if self._troubles.pop(part, None):
+            self.context.log.info("memory_recovered", part=part)

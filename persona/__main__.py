@@ -1,0 +1,37 @@
+"""`python -m persona`: parse the command line, run one command, turn errors into one clear line."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from persona.cli.parser import build_parser
+from persona.errors import EXIT_FAILED, EXIT_INTERRUPTED, PersonaError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 usage, 75 busy, 78 configuration."""
+    arguments = build_parser().parse_args(argv)
+    return report(lambda: int(arguments.run(arguments)), debug=arguments.debug)
+
+
+def report(command: Callable[[], int], *, debug: bool) -> int:
+    """Run a command; print what went wrong as one line (with its traceback when `debug`), return the exit code."""
+    try:
+        return command()
+    except PersonaError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"persona: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("persona: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; give the interpreter's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The pure decisions of a search: which words to look for, what is worth remembering, how age and repetition count."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from persona.domain.chat import Message
+
+_MILLISECONDS_PER_DAY = 86_400_000
+_MAX_QUERY_INPUT = 10_000
+_MAX_QUERY_WORDS = 64
+_MAX_QUERY_CHARACTERS = 2_000
+_MAX_COMPARED_CHARACTERS = 400
+_LEAST_WORDS = 2
+_CHARACTERS_PER_UNSPACED_WORD = 2
+
+_EMOJI = re.compile(r"<a?:(\w+):\d+>")
+_MARKUP = re.compile(r"<(?:@[!&]?|#|t:|/|id:)[^<>\s]*>|https?://(?:www\.)?")
+_APOSTROPHES = re.compile("['`\u2019\u00b4]")
+# Thai to Burmese, Khmer, kana and ideographs: scripts that put no spaces between words.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+# English words that say how a sentence is built, not what it is about. They stay in the index, so that a question
+# made of nothing else ("who are you") still finds its like; beside any other word they only cost time and rank.
+FUNCTION_WORDS = frozenset(
+    """
+    i me my myself mine we our ours us you your yours yourself u ur he him his she her hers it its they them
+    their theirs this that these those who whom whose what which when where why how am is are was were be
+    been being do does did done doing dont doesnt didnt have has had having havent hasnt hadnt isnt arent
+    wasnt werent im ive ill id youre youve youll hes shes theyre theres thats whats lets will would wont
+    wouldnt shall should shouldnt can cant cannot could couldnt may might must a an the and or but nor so if
+    then than because as while of at by for with about against between into through during before after above
+    below to from up down in on off over under again further once here there all any both each few more most
+    other some such no not only own same too very just also hey hi oh ok okay yeah yes well
+    """.split()  # noqa: SIM905 - two hundred quoted strings read worse
+)
+
+
+def query_words(text: str) -> tuple[str, ...]:
+    """Return the distinct words of `text` to look for, first to last: at most 64 of them and 2,000 characters.
+
+    Mentions, timestamps and the start of links are left out, a custom emoji counts by its name. Function words count
+    only when there is nothing else. No words, as in a text of emoji alone, gives an empty result.
+    """
+    encodable = text[:_MAX_QUERY_INPUT].encode("utf-8", "replace").decode("utf-8")
+    plain = _MARKUP.sub(" ", _EMOJI.sub(r" \1 ", encodable))
+    distinct = dict.fromkeys(words(plain))
+    telling = [word for word in distinct if not is_function_word(word)]
+    return tuple(_within_bounds(telling or list(distinct)))
+
+
+def words(text: str) -> Iterator[str]:
+    """Yield the words of a text in lower case: what stands between spaces, without the punctuation around it."""
+    for piece in text.casefold().split():
+        word = _trimmed(piece)
+        if word:
+            yield word
+
+
+def is_function_word(word: str) -> bool:
+    """Whether a lower-case word is grammar rather than topic; apostrophes of any kind do not matter."""
+    return _APOSTROPHES.sub("", word) in FUNCTION_WORDS
+
+
+def worth_remembering(message: Message) -> bool:
+    """Whether a message is talk of at least two words; "ok", an emoji or a bare link-less name bring nothing back."""
+    return message.is_talk and word_count(message.content) >= _LEAST_WORDS
+
+
+def word_count(text: str) -> int:
+    """Return how many words a text has, up to where it no longer matters.
+
+    In scripts without spaces two characters count as a word.
+    """
+    plain = _MARKUP.sub(" ", text)
+    spaced = 0
+    for _ in words(plain):
+        spaced += 1
+        if spaced >= _LEAST_WORDS:
+            return spaced
+    return max(spaced, len(_UNSPACED.findall(plain)) // _CHARACTERS_PER_UNSPACED_WORD)
+
+
+def decayed(score: float, age_ms: float, *, half_life_days: float, floor: float) -> float:
+    """Return a score weighed by age: full for something new, falling by half-lives towards `floor` (0..1) of it.
+
+    The floor keeps an old but clearly better match ahead, and leaves the order alone where everything is old.
+    A message from the future (a clock that was set back) counts as new.
+    """
+    half_lives = max(age_ms, 0.0) / (_MILLISECONDS_PER_DAY * half_life_days)
+    return score * float(floor + (1.0 - floor) * 0.5**half_lives)
+
+
+def distinct_texts(texts: Sequence[str], *, limit: int, likeness: float = 0.7) -> list[int]:
+    """Return the positions of the first `limit` texts that are not near-identical to one chosen before.
+
+    Two texts are near-identical when their sets of character trigrams overlap (Jaccard) by `likeness` (0..1) or more.
+    """
+    chosen: list[int] = []
+    seen: list[frozenset[str]] = []
+    for position, text in enumerate(texts):
+        if len(chosen) >= limit:
+            break
+        print_ = _fingerprint(text)
+        if any(_jaccard(print_, other) >= likeness for other in seen):
+            continue
+        chosen.append(position)
+        seen.append(print_)
+    return chosen
+
+
+def _within_bounds(candidates: Iterable[str]) -> Iterator[str]:
+    room = _MAX_QUERY_CHARACTERS
+    for count, word in enumerate(candidates):
+        if count >= _MAX_QUERY_WORDS or room <= 0:
+            return
+        yield word[:room]
+        room -= len(word)
+
+
+def _trimmed(piece: str) -> str:
+    """Cut punctuation, symbols and control characters off both ends; nothing is left of what has no letter or digit.
+
+    Marks (category M) stay: in many scripts they are the vowels.
+    """
+    start, end = 0, len(piece)
+    while start < end and unicodedata.category(piece[start])[0] in "PSZC":
+        start += 1
+    while end > start and unicodedata.category(piece[end - 1])[0] in "PSZC":
+        end -= 1
+    word = piece[start:end]
+    return word if any(map(str.isalnum, word)) else ""
+
+
+def _fingerprint(text: str) -> frozenset[str]:
+    bare = "".join(filter(str.isalnum, text[:_MAX_COMPARED_CHARACTERS].casefold()))
+    return frozenset(bare[i : i + 3] for i in range(max(1, len(bare) - 2)))
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    common = len(one & other)
+    return common / (len(one) + len(other) - common)

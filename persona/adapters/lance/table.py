@@ -1,0 +1,196 @@
+"""The shape of the table, the way rows get in and out of it, and where an unusable table goes."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from persona.adapters.lance.ranking import worth_remembering
+from persona.domain.chat import AuthorId, ChannelId, Message, MessageId, Recollection
+from persona.ports import MemoryChange, MemoryOp
+
+TABLE = "messages"
+FORMAT_KEY = b"persona.memory"
+FORMAT = b"1"
+"""Written into the table; a table without it is not ours, one with another number is started anew."""
+
+COLUMNS = pa.schema(
+    [
+        pa.field("message_id", pa.int64(), nullable=False),
+        pa.field("channel_id", pa.int64(), nullable=False),
+        pa.field("author_id", pa.int64(), nullable=False),
+        pa.field("author_name", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("created_at", pa.int64(), nullable=False),
+    ],
+    metadata={FORMAT_KEY: FORMAT},
+)
+"""`created_at` is in milliseconds since 1970, UTC. More columns may follow as long as they are nullable."""
+
+_ASIDE_KEPT = timedelta(days=7)
+_ASIDE_TIME = "%Y%m%dT%H%M%S%fZ"
+_UNUSABLE = "unusable"
+_FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One message as it stands in the table."""
+
+    message_id: int
+    channel_id: int
+    author_id: int
+    author_name: str
+    text: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a batch of changes comes to: the rows that must be there afterwards, and the ids that must not."""
+
+    rows: dict[int, Row]
+    gone: frozenset[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """Every message the batch speaks of."""
+        return [*self.rows, *self.gone]
+
+
+class ForeignTableError(Exception):
+    """The table is readable but was made by something else."""
+
+
+class UnusableTableError(Exception):
+    """The table is ours but cannot be used as it is."""
+
+
+def plan_of(changes: Iterable[MemoryChange]) -> Plan:
+    """Boil changes down to one per message, the last; what is not worth remembering must not be there."""
+    last = {change.message_id: change for change in changes}
+    rows: dict[int, Row] = {}
+    for change in last.values():
+        message = change.message
+        if change.op is MemoryOp.PUT and message is not None and worth_remembering(message):
+            rows[int(message.id)] = row_of(message)
+    return Plan(rows=rows, gone=frozenset(int(i) for i in last if int(i) not in rows))
+
+
+def row_of(message: Message) -> Row:
+    """Return the row of a message. Lone surrogates, which no UTF-8 column takes, become question marks."""
+    return Row(
+        message_id=int(message.id),
+        channel_id=int(message.channel_id),
+        author_id=int(message.author.id),
+        author_name=_encodable(message.author.display_name or message.author.name),
+        text=_encodable(message.content),
+        created_at=round(message.created_at.timestamp() * 1000),
+    )
+
+
+def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
+    """Return rows as one Arrow batch in the table's schema."""
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in COLUMNS]
+    return pa.RecordBatch.from_arrays(columns, schema=COLUMNS)
+
+
+def recollection_of(found: dict[str, Any], score: float) -> Recollection:
+    """Turn a result row into what the caller gets."""
+    return Recollection(
+        message_id=MessageId(found["message_id"]),
+        channel_id=ChannelId(found["channel_id"]),
+        author_name=found["author_name"],
+        text=found["text"],
+        created_at=datetime.fromtimestamp(found["created_at"] / 1000, tz=UTC),
+        score=score,
+    )
+
+
+def check_schema(schema: pa.Schema) -> None:
+    """Check that a table is ours, of this format, and has our columns; further columns must be nullable.
+
+    Raises:
+        ForeignTableError: something else made it.
+        UnusableTableError: it is ours, in another format.
+    """
+    found = (schema.metadata or {}).get(FORMAT_KEY)
+    if found is None:
+        raise ForeignTableError("it does not carry this program's mark")
+    if found != FORMAT:
+        raise UnusableTableError(f"format {found!r}, this program writes {FORMAT!r}")
+    for field in COLUMNS:
+        position = schema.get_field_index(field.name)
+        if position < 0 or schema.field(position).type != field.type:
+            raise UnusableTableError(f"column {field.name} is missing or of another type")
+    for field in schema:
+        if COLUMNS.get_field_index(field.name) < 0 and not field.nullable:
+            raise UnusableTableError(f"column {field.name} must be nullable")
+
+
+def where(
+    *,
+    channel_ids: Iterable[ChannelId] = (),
+    exclude: Iterable[MessageId] = (),
+    exclude_authors: Iterable[AuthorId] = (),
+) -> str:
+    """Return the filter for a search, with every id as a plain integer literal."""
+    terms = [f"channel_id IN ({id_list(channel_ids)})"]
+    if ids := id_list(exclude):
+        terms.append(f"message_id NOT IN ({ids})")
+    if ids := id_list(exclude_authors):
+        terms.append(f"author_id NOT IN ({ids})")
+    return " AND ".join(terms)
+
+
+def id_list(ids: Iterable[int]) -> str:
+    """Return ids for an `IN (...)`, in order, so that equal sets give equal filters."""
+    return ", ".join(str(int(i)) for i in sorted(ids))
+
+
+def table_path(folder: Path) -> Path:
+    """Return where LanceDB keeps the table."""
+    return folder / f"{TABLE}.lance"
+
+
+def move_aside(folder: Path, *, foreign: bool, now: datetime) -> Path:
+    """Rename the table's folder so that it is a table no longer, and return its new name. Nothing is deleted.
+
+    Raises:
+        OSError: the file system does not allow it.
+    """
+    kind = _FOREIGN if foreign else _UNUSABLE
+    target = folder / f"{TABLE}.{kind}-{now.astimezone(UTC).strftime(_ASIDE_TIME)}"
+    table_path(folder).rename(target)
+    return target
+
+
+def sweep_aside(folder: Path, *, now: datetime) -> int:
+    """Delete our own tables that were moved aside over a week ago, and return how many.
+
+    They hold what people said, so they must not outlive a request to be forgotten for long. Foreign ones stay.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    swept = 0
+    for path in folder.glob(f"{TABLE}.{_UNUSABLE}-*"):
+        try:
+            moved = datetime.strptime(path.name.rpartition("-")[2], _ASIDE_TIME).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        if now - moved > _ASIDE_KEPT:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            swept += 1
+    return swept
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

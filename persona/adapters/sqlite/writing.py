@@ -1,0 +1,199 @@
+"""Write jobs for what was said: messages, edits, tombstones and reactions, each run inside one transaction."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import TypeVar
+
+from persona.adapters.sqlite.channels import allowed_channels
+from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, Row, clean_text, merged, message_row, to_micros
+from persona.domain.chat import Author, Edit, Message, Reaction, Tombstone, TombstoneReason
+from persona.ports import MemoryOp, StoreCounts
+
+T = TypeVar("T")
+
+_BATCH_ROWS = 1000
+_EARLY_EDITS_KEPT = timedelta(days=7) // timedelta(microseconds=1)
+
+_INSERT = f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - fixed columns
+_UPDATE = """UPDATE messages SET kind = ?, content = ?, edited_at = ?, reply_to = ?, mentions = ?, attachments = ?,
+    pinned = ? WHERE id = ?"""
+_KNOWN = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+_NAME_AUTHOR = """INSERT INTO authors (id, name, display_name, is_bot, named_at) VALUES (?,?,?,?,?)
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, display_name = excluded.display_name,
+        is_bot = max(is_bot, excluded.is_bot), named_at = excluded.named_at
+    WHERE excluded.named_at > named_at OR (excluded.named_at = named_at
+        AND display_name = name AND excluded.display_name <> excluded.name)"""
+_REACT = """INSERT INTO reactions (message_id, emoji, count) SELECT ?1, ?2, ?3
+    WHERE EXISTS (SELECT 1 FROM messages WHERE id = ?1)
+    ON CONFLICT (message_id, emoji) DO UPDATE SET count = excluded.count WHERE count <> excluded.count"""
+_BURY = """INSERT INTO tombstones (message_id, channel_id, reason, at) VALUES (?,?,?,?)
+    ON CONFLICT (message_id) DO UPDATE SET reason = excluded.reason WHERE excluded.reason = ?"""
+_QUEUE = "INSERT INTO memory_outbox (message_id, op) VALUES (?,?)"
+
+
+def put_messages(
+    messages: Sequence[Message], reactions: Sequence[Reaction], connection: sqlite3.Connection
+) -> StoreCounts:
+    """Add or merge messages, then set their reactions."""
+    allowed = allowed_channels(connection)
+    total = StoreCounts()
+    for batch in batches(messages):
+        counts = _put_batch(connection, batch, allowed)
+        total = StoreCounts(
+            added=total.added + counts.added,
+            updated=total.updated + counts.updated,
+            unchanged=total.unchanged + counts.unchanged,
+            refused=total.refused + counts.refused,
+        )
+    put_reactions(reactions, connection)
+    return total
+
+
+def apply_edits(edits: Sequence[Edit], connection: sqlite3.Connection) -> int:
+    """Apply edits that are newer than what is stored; keep those of allowed channels that came before their message."""
+    allowed = allowed_channels(connection)
+    changed = 0
+    for batch in batches(edits):
+        stored, buried = _known_rows(connection, [edit.message_id for edit in batch])
+        updates: dict[int, Row] = {}
+        for edit in batch:
+            content, edited_at = clean_text(edit.content), to_micros(edit.edited_at)
+            old = stored.get(edit.message_id)
+            if old is None:
+                if edit.message_id not in buried and edit.channel_id in allowed:
+                    _keep_early_edit(connection, edit, content, edited_at)
+            elif edited_at > (old.edited_at or 0):
+                new = old._replace(content=content, edited_at=edited_at)
+                stored[edit.message_id] = updates[edit.message_id] = new
+                changed += 1
+        _write_updates(connection, updates, allowed)
+    if edits:
+        newest = max(to_micros(edit.edited_at) for edit in edits)
+        connection.execute("DELETE FROM edits WHERE edited_at < ?", (newest - _EARLY_EDITS_KEPT,))
+    return changed
+
+
+def bury(tombstones: Sequence[Tombstone], connection: sqlite3.Connection) -> int:
+    """Remove messages with everything that hangs on them, and remember their ids for good."""
+    removed = 0
+    for batch in batches(tombstones):
+        forgotten = TombstoneReason.FORGOTTEN.value
+        connection.executemany(
+            _BURY, [(t.message_id, t.channel_id, t.reason.value, to_micros(t.at), forgotten) for t in batch]
+        )
+        ids = json.dumps([tombstone.message_id for tombstone in batch])
+        among = "IN (SELECT value FROM json_each(?))"
+        for table in ("reactions", "edits", "memory_outbox"):
+            connection.execute(f"DELETE FROM {table} WHERE message_id {among}", (ids,))  # noqa: S608 - fixed names
+        # Even what is not stored may still be in the memory: a removal too many does no harm.
+        connection.executemany(_QUEUE, [(t.message_id, MemoryOp.REMOVE.value) for t in batch])
+        removed += connection.execute(f"DELETE FROM messages WHERE id {among}", (ids,)).rowcount  # noqa: S608
+    return removed
+
+
+def put_reactions(reactions: Sequence[Reaction], connection: sqlite3.Connection) -> None:
+    """Set the counts of reactions to stored messages; 0 or less removes one."""
+    for batch in batches(reactions):
+        gone = [(r.message_id, clean_text(r.emoji)) for r in batch if r.count <= 0]
+        kept = [(r.message_id, clean_text(r.emoji), r.count) for r in batch if r.count > 0]
+        connection.executemany(_REACT, kept)
+        connection.executemany("DELETE FROM reactions WHERE message_id = ? AND emoji = ?", gone)
+
+
+def confirm_memory(through: int, connection: sqlite3.Connection) -> None:
+    """Forget the outbox up to and including a sequence number."""
+    connection.execute("DELETE FROM memory_outbox WHERE sequence <= ?", (through,))
+
+
+def batches(items: Iterable[T], size: int = _BATCH_ROWS) -> Iterator[list[T]]:
+    """Cut items into lists of up to `size`."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _put_batch(connection: sqlite3.Connection, batch: Sequence[Message], allowed: frozenset[int]) -> StoreCounts:
+    stored, buried = _known_rows(connection, [message.id for message in batch])
+    early = _early_edits(connection, [message.id for message in batch])
+    inserts: dict[int, Row] = {}
+    updates: dict[int, Row] = {}
+    names: dict[int, tuple[int, Author]] = {}
+    unchanged = refused = 0
+    for message in batch:
+        if message.id in buried:
+            refused += 1
+            continue
+        _note_names(names, message)
+        row = message_row(message)
+        old = stored.get(message.id)
+        new = _with_edit(row, early.get(message.id)) if old is None else merged(old, row)
+        if new is None:
+            unchanged += 1
+            continue
+        target = inserts if old is None or message.id in inserts else updates
+        unchanged += message.id in target  # twice in one batch: counted once as added or updated
+        stored[message.id] = target[message.id] = new
+    connection.executemany(_INSERT, inserts.values())
+    _write_updates(connection, updates, allowed)
+    _queue_for_memory(connection, inserts.values(), allowed)
+    connection.executemany(
+        _NAME_AUTHOR,
+        [(a.id, clean_text(a.name), clean_text(a.display_name), int(a.is_bot), at) for at, a in names.values()],
+    )
+    connection.executemany("DELETE FROM edits WHERE message_id = ?", [(message_id,) for message_id in early])
+    return StoreCounts(added=len(inserts), updated=len(updates), unchanged=unchanged, refused=refused)
+
+
+def _known_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[dict[int, Row], set[int]]:
+    """Return which of the ids are stored, with their rows, and which must never come back."""
+    asked = (json.dumps(ids),)
+    rows = {row[0]: Row._make(row) for row in connection.execute(_KNOWN, asked)}
+    sql = "SELECT message_id FROM tombstones WHERE message_id IN (SELECT value FROM json_each(?))"
+    return rows, {message_id for (message_id,) in connection.execute(sql, asked)}
+
+
+def _early_edits(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    sql = "SELECT message_id, content, edited_at FROM edits WHERE message_id IN (SELECT value FROM json_each(?))"
+    return {key: (content, at) for key, content, at in connection.execute(sql, (json.dumps(ids),))}
+
+
+def _keep_early_edit(connection: sqlite3.Connection, edit: Edit, content: str, edited_at: int) -> None:
+    connection.execute(
+        """INSERT INTO edits (message_id, channel_id, content, edited_at) VALUES (?,?,?,?)
+        ON CONFLICT (message_id) DO UPDATE SET content = excluded.content, edited_at = excluded.edited_at
+        WHERE excluded.edited_at > edited_at""",
+        (edit.message_id, edit.channel_id, content, edited_at),
+    )
+
+
+def _with_edit(row: Row, edit: tuple[str, int] | None) -> Row:
+    if edit is None or edit[1] <= (row.edited_at or 0):
+        return row
+    return row._replace(content=edit[0], edited_at=edit[1])
+
+
+def _note_names(names: dict[int, tuple[int, Author]], message: Message) -> None:
+    """Remember the newest names in a batch, of writers and of those they mention."""
+    for author in (message.author, *message.mentions):
+        known = names.get(author.id)
+        if known is None or message.id >= known[0]:
+            names[author.id] = (message.id, author)
+
+
+def _write_updates(connection: sqlite3.Connection, updates: Mapping[int, Row], allowed: frozenset[int]) -> None:
+    rows = updates.values()
+    connection.executemany(
+        _UPDATE,
+        [(r.kind, r.content, r.edited_at, r.reply_to, r.mentions, r.attachments, r.pinned, r.id) for r in rows],
+    )
+    emptied = [(r.id, MemoryOp.REMOVE.value) for r in rows if r.channel_id in allowed and not r.is_searchable]
+    connection.executemany(_QUEUE, emptied)
+    _queue_for_memory(connection, rows, allowed)
+
+
+def _queue_for_memory(connection: sqlite3.Connection, rows: Iterable[Row], allowed: frozenset[int]) -> None:
+    wanted = [(r.id, MemoryOp.PUT.value) for r in rows if r.channel_id in allowed and r.is_searchable]
+    connection.executemany(_QUEUE, wanted)

@@ -1,0 +1,178 @@
+"""The composition root: opens the store, runs the tree until the talk ends or a signal comes, gives the exit code."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from persona.errors import EXIT_DONE
+from persona.options import EngineFactory, EngineWrapper, Home, TerminalOptions
+
+if TYPE_CHECKING:
+    from persona.adapters.llama import LlamaSettings
+    from persona.config import Settings
+    from persona.ports import MessageStore
+    from persona.tree import Tree
+
+log = structlog.get_logger(__name__)
+
+
+def run_terminal(settings: "Settings", options: TerminalOptions, *, wrap: EngineWrapper | None = None) -> int:
+    """Talk in the terminal until the input ends; return the exit code.
+
+    `wrap` may put something around the language model, for tests. Nothing is written before the model file is checked.
+
+    Raises:
+        PersonaError: it could not start, or gave up; its `exit_code` says which.
+    """
+    from persona.instance_lock import InstanceLock  # noqa: PLC0415 - not needed for --help
+    from persona.logs import LogOptions, configure  # noqa: PLC0415
+
+    settings, engine = checked_engine(settings)
+    level = "debug" if options.debug else settings.log.level
+    log_options = LogOptions(level=level, file=settings.log.file, content=settings.log.content)
+    with InstanceLock(settings.storage.database.parent / "persona.lock"):
+        handle = configure(log_options, terminal=True)
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_talk(settings, options, wrap(engine) if wrap else engine))
+        finally:
+            handle.close()
+
+
+def checked_engine(settings: "Settings") -> "tuple[Settings, EngineFactory]":
+    """Check the configured model file; return what loads it, and the settings with the names that the file brings.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or not for this program.
+    """
+    from persona.adapters.llama import check_model, llama_engine_factory  # noqa: PLC0415 - not needed for --help
+
+    wanted = llama_settings(settings)
+    checked = check_model(wanted)
+    names = {
+        "name": settings.persona.name or checked.persona_name or "Persona",
+        "server": settings.persona.server or checked.server_name or "",
+    }
+    named = settings.model_copy(update={"persona": settings.persona.model_copy(update=names)})
+    return named, llama_engine_factory(wanted, checked)
+
+
+def llama_settings(settings: "Settings") -> "LlamaSettings":
+    """Translate [model] into what the engine needs; without a path that is the built-in demo."""
+    from persona.adapters.llama import LlamaSettings, TemplateChoice  # noqa: PLC0415 - not needed for --help
+    from persona.demo import demo_model_path  # noqa: PLC0415
+
+    model = settings.model
+    return LlamaSettings(
+        path=Path(model.path) if model.path else demo_model_path(),
+        sha256=model.sha256,
+        context_tokens=model.context_tokens,
+        slots=model.slots,
+        threads=model.threads,
+        gpu_layers=model.gpu_layers,
+        batch_tokens=model.batch_tokens,
+        template=TemplateChoice(model.template),
+    )
+
+
+async def _talk(settings: "Settings", options: TerminalOptions, engine: EngineFactory) -> int:
+    from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+    from persona.tree import build_terminal_tree  # noqa: PLC0415 - pulls in every actor
+
+    home = await choose_home(settings)
+    store = SqliteStore(home.database)
+    await store.open()
+    try:
+        if home.demo:
+            await _remember_demo_history(store)
+        ended = asyncio.Event()
+        tree = build_terminal_tree(settings, home, options, store=store, engine=engine, ended=ended.set)
+        return await _live(tree, ended, drain_seconds=settings.supervision.drain_seconds)
+    finally:
+        await store.close()
+
+
+async def choose_home(settings: "Settings") -> Home:
+    """Return where to keep things: the demo has a folder of its own until there is a real history to talk about."""
+    from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+
+    storage = settings.storage
+    own = Home(database=storage.database, memory=storage.memory)
+    if settings.model.path:
+        return own
+    if storage.database.exists():
+        store = SqliteStore(storage.database)
+        await store.open()
+        try:
+            if await store.count():
+                return own
+        finally:
+            await store.close()
+    folder = storage.database.parent / "demo"
+    return Home(database=folder / "persona.db", memory=folder / "memory.lance", demo=True)
+
+
+async def _remember_demo_history(store: "MessageStore") -> None:
+    """Give the demo persona its made-up past, once."""
+    from persona.adapters.exports import find_exports  # noqa: PLC0415
+    from persona.demo import demo_history_path  # noqa: PLC0415
+    from persona.importing import import_files  # noqa: PLC0415
+
+    if not await store.count():
+        found = find_exports([demo_history_path()])
+        await import_files(store, found.files, allow=True)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Prefer uvloop where it exists (not on Windows)."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop  # type: ignore[no-any-return]
+
+
+async def _live(tree: "Tree", ended: asyncio.Event, *, drain_seconds: float) -> int:
+    """Run a tree until the talk ends, a signal comes or it gives up; drain and stop it in any case."""
+    with _signals(ended):
+        await tree.start()
+        life = asyncio.create_task(tree.wait(), name="tree")
+        talk = asyncio.create_task(ended.wait(), name="talk")
+        try:
+            await asyncio.wait({life, talk}, return_when=asyncio.FIRST_COMPLETED)
+            if not life.done():
+                await tree.drain(drain_seconds)
+        finally:
+            talk.cancel()
+            await tree.stop()
+        if life.done() and not life.cancelled():
+            life.result()
+        life.cancel()
+    return EXIT_DONE
+
+
+@contextlib.contextmanager
+def _signals(ended: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM end the talk; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if ended.is_set():
+            os._exit(128 + number)
+        log.info("signal_received", number=number)
+        ended.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

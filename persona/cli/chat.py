@@ -1,0 +1,28 @@
+"""`persona` and `persona chat`: talk in the terminal."""
+
+import argparse
+import os
+import sys
+
+from persona.app import run_terminal
+from persona.config import load_settings, secret
+from persona.options import TerminalOptions
+
+_BANNER = """\
+This is {name}, the built-in demo: a {size:.0f} MB toy model that runs anywhere and knows a made-up server.
+It shows how everything works; for real talk get a real model:  python -m persona model pull
+"""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the conversation; return the exit code."""
+    settings = load_settings(arguments.config)
+    options = TerminalOptions(as_json=arguments.json, debug=arguments.debug)
+    if secret("DISCORD_TOKEN", os.environ):
+        print("persona: DISCORD_TOKEN is set, but this version talks in the terminal only", file=sys.stderr)
+    if options.interactive and not settings.model.path:
+        from persona.demo import demo_model_path, persona_name  # noqa: PLC0415 - only a person sees the banner
+
+        size = demo_model_path().stat().st_size / 1e6
+        print(_BANNER.format(name=persona_name(), size=size), file=sys.stderr)
+    return run_terminal(settings, options)

@@ -1,0 +1,282 @@
+"""config.toml and the environment become one frozen `Settings`; what is unknown, mistyped or out of range is an error."""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from persona.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "PERSONA_"
+DEFAULT_FILE = "config.toml"
+
+
+class Section(BaseModel):
+    """A table of config.toml: frozen, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PersonaSection(Section):
+    """Who the persona is."""
+
+    name: str = Field("", max_length=32, description='Its name in the chat; "" takes the name stored in the model.')
+    server: str = Field("", max_length=100, description='The server it belongs to; "" takes the one in the model.')
+    nicknames: tuple[str, ...] = Field((), description="Other words that count as calling it by name.")
+
+
+class ModelSection(Section):
+    """The language model."""
+
+    path: str = Field("", description='A GGUF file; "" uses the built-in demo, a toy that needs no download.')
+    repo: str = Field("Qwen/Qwen2.5-3B-Instruct-GGUF", description="Hugging Face repo that `persona model pull` reads.")
+    file: str = Field("qwen2.5-3b-instruct-q4_k_m.gguf", description="The file of that repo.")
+    sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="Checked before the model is loaded, if given.")
+    context_tokens: int = Field(0, ge=0, le=1_048_576, description="Context window; 0: the model's own, up to 4096.")
+    slots: int = Field(2, ge=1, le=32, description="Conversations that are answered at the same time.")
+    threads: int = Field(0, ge=0, le=512, description="CPU threads; 0 takes all cores but one.")
+    gpu_layers: int = Field(0, ge=-1, le=1000, description="Layers to put on the GPU; -1 puts all of them there.")
+    batch_tokens: int = Field(512, ge=32, le=8192, description="Prompt tokens read in one step.")
+    template: Literal["auto", "chatml"] = Field("auto", description="Chat template: the model's own, or ChatML.")
+    style_card: Literal["auto", "always", "never"] = Field(
+        "auto", description="Describe the server's style in the prompt; auto: when the model was not trained for it."
+    )
+
+
+class SamplingSection(Section):
+    """How the next word is chosen."""
+
+    temperature: float = Field(0.7, ge=0, le=2, description="0 always takes the likeliest word; higher is livelier.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Keep the likeliest words up to this share of probability.")
+    top_k: int = Field(40, ge=0, le=1000, description="Keep at most this many words; 0 keeps all.")
+    min_p: float = Field(0.05, ge=0, le=1, description="Drop words less likely than this share of the best one.")
+    repetition_penalty: float = Field(1.1, ge=1, le=2, description="Makes repeated words less likely; 1 is off.")
+    max_tokens: int = Field(120, ge=1, le=4096, description="Longest reply, in tokens (about 4 letters each).")
+    seed: int = Field(-1, ge=-1, le=2**32 - 2, description="A fixed number repeats the same replies; -1 draws one.")
+
+
+class SpeakingSection(Section):
+    """When it speaks. It always answers a mention, a reply and its name."""
+
+    enabled: bool = Field(default=True, description="false silences it everywhere.")
+    rate: float = Field(0.03, ge=0, le=1, description="Chance to join in on a message that is not meant for it.")
+    active_rate: float = Field(0.25, ge=0, le=1, description="The same in a talk that it is part of.")
+    active_minutes: float = Field(5, ge=0, le=1440, description="How long it counts as part of a talk.")
+    cooldown_seconds: float = Field(30, ge=0, le=86_400, description="Pause after it joined in unasked.")
+    max_age_seconds: float = Field(600, ge=1, le=86_400, description="Older messages are not answered any more.")
+    mentions_only: bool = Field(default=False, description="true: never joins in unasked.")
+
+
+class ReplySection(Section):
+    """How a reply is made."""
+
+    window_messages: int = Field(30, ge=1, le=500, description="Recent messages that the model gets to read.")
+    deadline_seconds: float = Field(120, ge=1, le=3600, description="Give up on a reply that takes longer.")
+    max_burst: int = Field(3, ge=1, le=10, description="Most messages one reply may be split into.")
+    typing_characters_per_second: float = Field(25, ge=1, le=1000, description="How fast it pretends to type.")
+    examples: int = Field(3, ge=0, le=10, description="Exchanges from history that show the style (style card only).")
+
+
+class MemorySection(Section):
+    """What it remembers of the server's history."""
+
+    enabled: bool = Field(default=True, description="false answers from the recent talk alone.")
+    limit: int = Field(4, ge=0, le=50, description="Old messages shown to the model with each reply.")
+    timeout_seconds: float = Field(1.5, ge=0.05, le=30, description="A slower search is answered without memory.")
+
+
+class StorageSection(Section):
+    """Where things are kept. Relative paths start at the folder of config.toml."""
+
+    database: Path = Field(Path("data/persona.db"), description="The message store (SQLite).")
+    memory: Path = Field(Path("data/memory.lance"), description="The search index; can be rebuilt at any time.")
+    models: Path = Field(Path("models"), description="Downloaded and trained models.")
+
+
+class LogSection(Section):
+    """The log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    file: Path = Field(Path("data/logs/persona.jsonl"), description="JSON lines, 10 MB each, five kept.")
+    content: bool = Field(default=False, description="true writes what people say into the log. Think twice.")
+
+
+class SupervisionSection(Section):
+    """How often a failed part is restarted before the process gives up (and systemd starts it anew)."""
+
+    intensity: int = Field(5, ge=0, le=1000, description="Restarts allowed within the period.")
+    period_seconds: float = Field(3600, ge=1, le=604_800, description="The period.")
+    backoff_seconds: float = Field(1, ge=0, le=600, description="Longest wait before the second restart; then doubles.")
+    start_timeout_seconds: float = Field(300, ge=1, le=3600, description="A part that starts slower has failed.")
+    drain_seconds: float = Field(20, ge=0, le=600, description="Time to finish running replies when told to stop.")
+
+
+class HeartbeatSection(Section):
+    """How the process watches itself."""
+
+    interval_seconds: float = Field(10, ge=0.1, le=600, description="Time between two looks.")
+    ping_timeout_seconds: float = Field(5, ge=0.1, le=600, description="A part that answers slower is unhealthy.")
+    stall_seconds: float = Field(120, ge=1, le=3600, description="A model without progress for so long hangs.")
+
+
+class TerminalSection(Section):
+    """Talking in the terminal."""
+
+    speaker: str = Field("you", min_length=1, max_length=32, description="Your name for lines without `name:`.")
+    answer_everything: bool = Field(default=True, description="false: it follows [speaking] here, too.")
+
+
+class Settings(Section):
+    """Everything that can be set; one attribute for each table of config.toml."""
+
+    persona: PersonaSection = PersonaSection()
+    model: ModelSection = ModelSection()
+    sampling: SamplingSection = SamplingSection()
+    speaking: SpeakingSection = SpeakingSection()
+    reply: ReplySection = ReplySection()
+    memory: MemorySection = MemorySection()
+    storage: StorageSection = StorageSection()
+    log: LogSection = LogSection()
+    supervision: SupervisionSection = SupervisionSection()
+    heartbeat: HeartbeatSection = HeartbeatSection()
+    terminal: TerminalSection = TerminalSection()
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read settings from a file and `PERSONA_<TABLE>_<KEY>` variables, which win; paths come back absolute.
+
+    Without `path` the file is ./config.toml where it exists, else every setting has its default.
+
+    Raises:
+        ConfigError: the file cannot be read or parsed, or a setting is wrong; names the place and the cure.
+    """
+    file = Path(DEFAULT_FILE) if path is None else path
+    data = _read(file) if path is not None or file.exists() else {}
+    sources = _overlay(data, environment)
+    try:
+        settings = Settings.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise _explain(error, file, sources) from None
+    return _anchored(settings, file.absolute().parent)
+
+
+def secret(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return a secret such as DISCORD_TOKEN from a systemd credential or the environment; None when there is none."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    if folder:
+        credential = Path(folder) / name
+        if credential.is_file():
+            return credential.read_text(encoding="utf-8").strip() or None
+    return environment.get(name, "").strip() or None
+
+
+def sections() -> dict[str, type[Section]]:
+    """Return the tables of config.toml in order, by name."""
+    return {name: info.annotation for name, info in Settings.model_fields.items() if _is_section(info.annotation)}
+
+
+def allowed_range(info: FieldInfo) -> str:
+    """Say which values a setting takes: '0 to 2', 'one of auto, chatml', or '' when any will do."""
+    choices = get_args(info.annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return "one of " + ", ".join(choices)
+    low = next((str(m.ge) for m in info.metadata if isinstance(m, Ge)), "")
+    low = low or next((f"more than {m.gt}" for m in info.metadata if isinstance(m, Gt)), "")
+    high = next((str(m.le) for m in info.metadata if isinstance(m, Le)), "")
+    high = high or next((f"less than {m.lt}" for m in info.metadata if isinstance(m, Lt)), "")
+    return f"{low} to {high}" if low and high else low or high
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}", cure="mend that line") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text", cure="save it as UTF-8") from None
+    except OSError as error:
+        cure = "check --config, or leave it out to use ./config.toml"
+        raise ConfigError(f"cannot read {file}: {error.strerror}", cure=cure) from None
+
+
+def _overlay(data: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Put environment variables over the file's values; return which setting came from which variable."""
+    sources: dict[tuple[str, str], str] = {}
+    for table, section in sections().items():
+        for key in section.model_fields:
+            variable = f"{ENVIRONMENT_PREFIX}{table}_{key}".upper()
+            if variable in environment and isinstance(data.setdefault(table, {}), dict):
+                data[table][key] = _toml_value(environment[variable], section.model_fields[key])
+                sources[table, key] = variable
+    return sources
+
+
+def _toml_value(text: str, info: FieldInfo) -> Any:
+    """Read a variable as TOML where the setting is no plain text, so that 0.5, true and ["a"] mean what they say."""
+    if info.annotation in (str, Path):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, file: Path, sources: Mapping[tuple[str, str], str]) -> ConfigError:
+    """Turn the first of pydantic's findings into one line with the key and the cure."""
+    first, *others = error.errors(include_url=False)
+    table, key, *_ = (*map(str, first["loc"]), "", "")
+    place = f"{file}: [{table}] {key}".rstrip() if key else f"{file}: [{table}]"
+    if (table, key) in sources:
+        place = f"environment variable {sources[table, key]}"
+    more = f"; {len(others)} more below it" if others else ""
+    return ConfigError(f"{place} {_problem(first)}", cure=_cure(first, table, key) + more)
+
+
+def _problem(finding: ErrorDetails) -> str:
+    if finding["type"] == "extra_forbidden":
+        return "is not a setting"
+    shown = json.dumps(finding["input"], default=str, ensure_ascii=False)
+    text = finding["msg"].removeprefix("Input ")
+    return f"= {shown[:60]} {text[:1].lower()}{text[1:]}"
+
+
+def _cure(finding: ErrorDetails, table: str, key: str) -> str:
+    known = sections()
+    if finding["type"] == "extra_forbidden":
+        names = list(known[table].model_fields) if key else list(known)
+        close = difflib.get_close_matches(key or table, names, n=1)
+        what = f"in [{table}]" if key else "as tables"
+        return f"did you mean {close[0]}?" if close else f"{what} there are: {', '.join(names)}"
+    if not key:
+        return f"write it as a table: [{table}]"
+    info = known[table].model_fields[key]
+    limits = allowed_range(info)
+    return f"allowed: {limits}" if limits else f"for example {key} = {json.dumps(info.default, default=str)}"
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Make every path absolute, starting at the folder of config.toml."""
+
+    def anchored(section: Section) -> Section:
+        paths = {k: folder / v for k, v in section if isinstance(v, Path)}
+        return section.model_copy(update=paths)
+
+    model = settings.model
+    if model.path:
+        model = model.model_copy(update={"path": str(folder / Path(model.path).expanduser())})
+    return settings.model_copy(
+        update={"storage": anchored(settings.storage), "log": anchored(settings.log), "model": model}
+    )
