@@ -1,6 +1,7 @@
 """Finds what was said before, within a budget of time, and keeps the memory in step with the store."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ class RetrieverSettings:
 
     `budget` for one search, `poll` between two looks at the outbox when nothing wakes it, `settle` to let changes
     gather after it was woken, `retry` to `longest_retry` between attempts after a failure. `searches` may run at the
-    same time; a further one is answered with nothing.
+    same time; a further one is answered with nothing. `patience` is how long the start waits for the memory to catch
+    up with the store: for where the first question should find something; 0 for where being there matters more.
     """
 
     budget: float = 1.5
@@ -31,6 +33,7 @@ class RetrieverSettings:
     retry: float = 1.0
     longest_retry: float = 60.0
     searches: int = 32
+    patience: float = 0.0
 
 
 class RetrieverActor(Actor):
@@ -63,10 +66,15 @@ class RetrieverActor(Actor):
         self._opening = True
         self._troubles: dict[str, str] = {}
         self._following: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
 
     async def started(self) -> None:
-        """Be ready at once; the memory follows when it can."""
+        """Be ready at once, or when patience ends; the memory follows when it can."""
         self._following = self.spawn(self._follow(), name="follow the store")
+        if self._settings.patience:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.patience):
+                    await self._tried.wait()
 
     async def stopping(self) -> None:
         """Let go of the memory; tidying up is broken off."""
@@ -166,10 +174,12 @@ class RetrieverActor(Actor):
                 await self._open()
                 while not self._broken.is_set():
                     await self._catch_up()
+                    self._tried.set()
                     delay = self._settings.retry
                     await self._wait_for_news()
             except PersonaError as error:
                 self._degrade("follow", error.problem)
+            self._tried.set()
             await asyncio.sleep(delay)
             delay = min(delay * 2, self._settings.longest_retry)
 

@@ -227,7 +227,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         ours, theirs = read(lance), read(fts5)
         table.add_row(label, f"{ours:.1f} {unit}", f"{theirs:.1f} {unit}", f"{ours / theirs:.2f}")
 
-    line("index all", lambda r: r["index_seconds"], "s")
+    line("index all (ours: store, outbox, memory)", lambda r: r["index_seconds"], "s")
     for scope in SCOPES:
         for part in ("p50", "p95"):
             line(f"search {scope}, {part}", lambda r, s=scope, p=part: r["search_ms"][s][p], "ms")

@@ -20,9 +20,12 @@ def report(command: Callable[[], int], *, debug: bool) -> int:
     try:
         return command()
     except PersonaError as error:
+        from persona.log_safety import Redactor  # noqa: PLC0415 - not needed for --help
+
+        redact = Redactor([os.environ.get("DISCORD_TOKEN", "")]).redact
         if debug:
-            traceback.print_exc()
-        print(f"persona: {error}", file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(redact(f"persona: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("persona: interrupted", file=sys.stderr)

@@ -112,7 +112,7 @@ class LogSection(Section):
 class SupervisionSection(Section):
     """How often a failed part is restarted before the process gives up (and systemd starts it anew)."""
 
-    intensity: int = Field(5, ge=0, le=1000, description="Restarts allowed within the period.")
+    intensity: int = Field(4, ge=0, le=1000, description="Restarts allowed within the period; one more failure ends it.")
     period_seconds: float = Field(3600, ge=1, le=604_800, description="The period.")
     backoff_seconds: float = Field(1, ge=0, le=600, description="Longest wait before the second restart; then doubles.")
     start_timeout_seconds: float = Field(300, ge=1, le=3600, description="A part that starts slower has failed.")
@@ -180,7 +180,8 @@ def secret(name: str, environment: Mapping[str, str] = os.environ) -> str | None
 
 def sections() -> dict[str, type[Section]]:
     """Return the tables of config.toml in order, by name."""
-    return {name: info.annotation for name, info in Settings.model_fields.items() if _is_section(info.annotation)}
+    annotations = {name: info.annotation for name, info in Settings.model_fields.items()}
+    return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
 def allowed_range(info: FieldInfo) -> str:
@@ -193,10 +194,6 @@ def allowed_range(info: FieldInfo) -> str:
     high = next((str(m.le) for m in info.metadata if isinstance(m, Le)), "")
     high = high or next((f"less than {m.lt}" for m in info.metadata if isinstance(m, Lt)), "")
     return f"{low} to {high}" if low and high else low or high
-
-
-def _is_section(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _read(file: Path) -> dict[str, Any]:

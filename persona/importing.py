@@ -4,9 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from persona.adapters.exports import ExportFile, NotRecognised, Problem, Problems, read_export
-from persona.ports import Memory, MessageStore, StoreCounts
-
-_INDEXED_AT_ONCE = 4000
+from persona.ports import MessageStore, StoreCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +58,6 @@ class ImportWatcher:
     def advanced(self, size: int, messages: int) -> None:
         """More of the file was read (bytes on disk) and stored (messages)."""
 
-    def indexing(self, done: int, total: int) -> None:
-        """So many of all changes have reached the memory."""
-
 
 async def import_files(
     store: MessageStore, files: Sequence[ExportFile], *, allow: bool, watcher: ImportWatcher | None = None
@@ -80,27 +75,6 @@ async def import_files(
         watcher.started(file)
         reports.append(await _import_file(store, file, allow, watcher))
     return tuple(reports)
-
-
-async def index_memory(store: MessageStore, memory: Memory, *, watcher: ImportWatcher | None = None) -> int:
-    """Bring the memory up to date with the store and return how many changes that took.
-
-    Stopped at any point, the rest waits in the store for the next time.
-
-    Raises:
-        StoreError, MemoryIndexError: one of them cannot be used.
-    """
-    watcher = watcher or ImportWatcher()
-    if not await memory.open():
-        await store.requeue_memory()
-    done, total = 0, await store.memory_changes_pending()
-    while changes := await store.memory_changes(_INDEXED_AT_ONCE):
-        await memory.apply(changes)
-        await store.confirm_memory(changes[-1].sequence)
-        done += len(changes)
-        watcher.indexing(done, max(total, done))
-    await memory.refresh()
-    return done
 
 
 async def _import_file(store: MessageStore, file: ExportFile, allow: bool, watcher: ImportWatcher) -> FileReport:

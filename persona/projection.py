@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from persona.ports import Memory, MessageStore
 
-_LEAST_ROWS_PER_REFRESH = 20_000
+_LEAST_ROWS_PER_REFRESH = 50_000
 
 OnProgress = Callable[[int, int], None]
 """Called with how many changes are done and how many there are in all; the total grows when more come in."""

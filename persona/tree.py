@@ -43,6 +43,12 @@ from persona.ports import ChatModel, Memory, MessageStore, Sampling, Transport
 
 log = structlog.get_logger(__name__)
 
+_SEARCH_SHARE = 0.9
+"""Of the time that the responder waits for memory: the retriever should give up first, and say why."""
+
+_MEMORY_PATIENCE_SECONDS = 10.0
+"""In the terminal the first question should find something, also right after an import."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refs:
@@ -188,7 +194,7 @@ def build_terminal_tree(
         chat=_chat(settings, refs, store, coach, transport, ended),
     )
     journal = RestartJournal(store)
-    return Tree(ActorSystem(root, fatal=(ConfigError, Hung), on_restart=journal.note), refs)
+    return Tree(ActorSystem(root, fatal=(ConfigError, Escalated, Hung), on_restart=journal.note), refs)
 
 
 class RestartJournal:
@@ -199,8 +205,7 @@ class RestartJournal:
         self._writing: set[asyncio.Task[None]] = set()
 
     def note(self, actor: str, error: BaseException) -> None:
-        """Log a restart now and store it as soon as possible."""
-        log.warning("actor_restarted", restarted=actor, error=f"{type(error).__name__}: {error}")
+        """Store a restart as soon as possible; the kernel has logged it."""
         task = asyncio.get_running_loop().create_task(self._write(actor, error))
         self._writing.add(task)  # an unreferenced task may vanish
         task.add_done_callback(self._writing.discard)
@@ -272,7 +277,9 @@ def _engine(settings: Settings, home: Home, refs: Refs, store: MessageStore, slo
             memory_factory=memory,
             store=store,
             visible_channels=visible,
-            settings=RetrieverSettings(budget=settings.memory.timeout_seconds),
+            settings=RetrieverSettings(
+                budget=_SEARCH_SHARE * settings.memory.timeout_seconds, patience=_MEMORY_PATIENCE_SECONDS
+            ),
         )
 
     start = settings.supervision.start_timeout_seconds

@@ -1,0 +1,1 @@
+"""Offline work around the persona: making models and measuring them."""

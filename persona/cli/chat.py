@@ -6,6 +6,7 @@ import sys
 
 from persona.app import run_terminal
 from persona.config import load_settings, secret
+from persona.demo import PERSONA_NAME, demo_model_path
 from persona.options import TerminalOptions
 
 _BANNER = """\
@@ -21,8 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
     if secret("DISCORD_TOKEN", os.environ):
         print("persona: DISCORD_TOKEN is set, but this version talks in the terminal only", file=sys.stderr)
     if options.interactive and not settings.model.path:
-        from persona.demo import demo_model_path, persona_name  # noqa: PLC0415 - only a person sees the banner
-
         size = demo_model_path().stat().st_size / 1e6
-        print(_BANNER.format(name=persona_name(), size=size), file=sys.stderr)
+        print(_BANNER.format(name=PERSONA_NAME, size=size), file=sys.stderr)
     return run_terminal(settings, options)

@@ -13,10 +13,12 @@ from persona.adapters.sqlite import SqliteStore
 from persona.cli.import_screen import ImportScreen, as_json, print_report
 from persona.config import Settings, load_settings
 from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, MemoryIndexError
-from persona.importing import ImportReport, import_files, index_memory
+from persona.importing import ImportReport, import_files
 from persona.instance_lock import InstanceLock
+from persona.projection import open_memory, project
 
 EXIT_INTERRUPTED = 130
+_CHANGES_AT_ONCE = 4000
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,7 +79,8 @@ async def _index(store: SqliteStore, settings: Settings, screen: ImportScreen) -
     try:
         with InstanceLock(settings.storage.database.parent / "persona.lock"):
             try:
-                await index_memory(store, memory, watcher=screen)
+                await open_memory(store, memory)
+                await project(store, memory, batch=_CHANGES_AT_ONCE, on_progress=screen.indexing)
             finally:
                 await memory.close()
     except AlreadyRunningError:

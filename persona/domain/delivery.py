@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from persona.domain.markup import break_pings
-from persona.domain.prompt import clean_name
+from persona.domain.safe_text import clean_name
+from persona.domain.scene import MEMORY_HEADER, NOW_HEADER
 
 DISCORD_LIMIT = 2000
 """Longest message, in Unicode code points (what `len` counts), as Discord's API counts them."""
@@ -16,9 +17,8 @@ _FENCE = "```"
 _LONGEST_OPENING = 24
 """Three backticks, a language of at most twenty characters, a line break: what opens a fence again after a cut."""
 
-_SCAFFOLDING = re.compile(
-    r"<\|(?=\w|\s*\Z)|</?s>|^[ \t]*\[(?:now|earlier on this server)\]", re.IGNORECASE | re.MULTILINE
-)
+_TOKEN = re.compile(r"(?:<\|\s*)*<\|(?=\w|[\s<|]*$)|</?s>", re.IGNORECASE | re.MULTILINE)
+_HEADER = re.compile(rf"\s*(?:{re.escape(NOW_HEADER)}|{re.escape(MEMORY_HEADER)})", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?…。]+[\"'”)\]*_~|]*(?=\s|\Z)")
 _BOUNDARIES = (re.compile(r"(?=\n[ \t]*\n)"), re.compile(r"(?=\n)"), _SENTENCE_END, re.compile(r"(?=\s)"))
 _LINE_BREAK = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -87,7 +87,7 @@ def plan(
     text = _clean(draft, persona_name, names)
     if not complete:
         text = _whole_sentences(text)
-    units = _units(break_pings(text))
+    units = [unit for unit in _units(break_pings(text)) if _visible(unit)]
     burst, rest = units[: limits.max_burst - 1], units[limits.max_burst - 1 :]
     pieces = [piece for message in (*burst, "\n".join(rest)) for piece in split(message, limits.max_characters)]
     return Delivery(messages=tuple(Outgoing(text=p, typing_seconds=_typing(p, limits)) for p in pieces if _visible(p)))
@@ -150,9 +150,9 @@ def _may_part(left: str, right: str) -> bool:
 
 def _clean(draft: str, persona_name: str, names: Collection[str]) -> str:
     """Take out what must not be sent: control characters, the prompt's frame, names in front, other people's lines."""
-    text = _UNSENDABLE.sub("", _LINE_BREAK.sub("\n", unicodedata.normalize("NFC", draft)))
+    text = unicodedata.normalize("NFC", _UNSENDABLE.sub("", _LINE_BREAK.sub("\n", draft)))
     text = _TICKS.sub(_FENCE, text)
-    if leak := _SCAFFOLDING.search(text):
+    if leak := _TOKEN.search(text):
         text = text[: leak.start()]
     own = {persona_name, clean_name(persona_name)}
     folded = {name.casefold() for name in own}
@@ -161,7 +161,7 @@ def _clean(draft: str, persona_name: str, names: Collection[str]) -> str:
 
 
 def _own_lines(lines: Iterable[str], own: re.Pattern[str] | None, others: re.Pattern[str] | None) -> Iterator[str]:
-    """Yield the persona's own lines up to the first that speaks for another; code is left as it is."""
+    """Yield the persona's own lines up to the first that is another's or the prompt's; code is left as it is."""
     said: set[str] = set()
     fenced = False
     for written in lines:
@@ -169,7 +169,7 @@ def _own_lines(lines: Iterable[str], own: re.Pattern[str] | None, others: re.Pat
         if not fenced:
             while own and (prefix := own.match(line)):
                 line = line[prefix.end() :].lstrip()
-            if others and others.match(line):
+            if _HEADER.match(line) or (others and others.match(line)):
                 return
             words = " ".join(line.casefold().split())
             if words in said and _FENCE not in words:

@@ -23,7 +23,7 @@ _MARKUP = (
     r"|</(?P<command>[-\w ]{1,100}):[0-9]{1,20}>"
     r"|<id:(?P<place>[-\w]{1,32})(?::[0-9]{1,20})?>"
 )
-_URL = r"(?P<url>https?://[^\s<>]+)"
+_URL = r"(?P<url>[hH][tT]{2}[pP][sS]?://[^\s<>]+)"
 _CODE_OR_MARKUP = re.compile(f"{_CODE}|{_MARKUP}", re.DOTALL)
 _NOT_PROSE = re.compile(f"{_CODE}|{_MARKUP}|{_URL}", re.DOTALL)
 _MARKUP_ONLY = re.compile(_MARKUP)

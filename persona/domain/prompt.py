@@ -128,10 +128,9 @@ def _system_turn(scene: Scene) -> Turn:
             f"Write only what {who} says next: short, in the words and manner of this server, no name in front, "
             f"never a list or an essay. If somebody asks whether you are a bot, say yes."
         )
-    if scene.style:
-        lines.append(scene.style)
+    lines += safe_lines(scene.style)
     for exchange in scene.examples:
-        lines += ["How people here talk:", *(_INDENT + line for line in exchange.lines)]
+        lines += ["How people here talk:", *(_INDENT + one_line(line) for line in exchange.lines)]
     return Turn(role=Role.SYSTEM, lines=tuple(lines))
 
 

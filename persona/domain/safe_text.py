@@ -22,9 +22,8 @@ _NOT_IN_NAMES = frozenset(':[]()"\u115f\u1160\u2800\u3164\uffa0')
 
 def clean_name(name: str) -> str:
     """Return a name that fits on one line in front of a colon: NFC, nothing invisible, at most 32 long, never empty."""
-    text = unicodedata.normalize("NFC", name)
-    visible = "".join(c for c in text if _keeps_line(c) and c not in _NOT_IN_NAMES)
-    return neutral(" ".join(visible.split()))[:NAME_LIMIT].strip() or "someone"
+    visible = "".join(c for c in name if _keeps_line(c) and c not in _NOT_IN_NAMES)
+    return neutral(" ".join(unicodedata.normalize("NFC", visible).split()))[:NAME_LIMIT].strip() or "someone"
 
 
 def one_line(text: str) -> str:
@@ -34,7 +33,7 @@ def one_line(text: str) -> str:
 
 def safe_lines(text: str) -> list[str]:
     """Return the lines of a text that hold something, in NFC, without control characters and control tokens."""
-    lines = (_NO_TEXT.sub("", line).rstrip() for line in unicodedata.normalize("NFC", text).splitlines())
+    lines = (unicodedata.normalize("NFC", _NO_TEXT.sub("", line)).rstrip() for line in text.splitlines())
     return [neutral(line) for line in lines if line.strip()]
 
 

@@ -64,7 +64,7 @@ class StyleCard:
     def _length(self) -> str:
         language = f" in {self.language}" if self.language else ""
         usual, most = max(round(self.median_words), 1), max(round(self.p90_words), 1)
-        bursts = ", often several short messages in a row" if self.burst_share >= _OFTEN else ""
+        bursts = ", often several messages in a row" if self.burst_share >= _OFTEN else ""
         return f"People here write{language}, about {usual} words a message, rarely more than {most}{bursts}."
 
     def _manner(self) -> str:
@@ -165,6 +165,8 @@ def _chains(talk: Sequence[Message]) -> list[tuple[Message, ...]]:
             continue
         answered[message.id] = target
         earlier = answered.get(target.id)
+        if earlier is not None and message.reply_to is None and message.author.id != earlier.author.id:
+            earlier = None  # an unmarked third line goes on with the talk only where the first speaker comes back
         names = {m.author.id: _name(m) for m in (message, target, earlier or target)}
         if len(set(names.values())) == len(names):
             chains.append((target, message) if earlier is None else (earlier, target, message))
@@ -203,7 +205,7 @@ def _appeal(chain: Sequence[Message], lines: Mapping[MessageId, str]) -> float:
     """Rate a chain: marked replies show best who answers what; a lone "ok" shows little."""
     linked = sum(message.reply_to is not None for message in chain)
     telling = sum(len(lines[message.id].split()) >= _TELLING_WORDS for message in chain)
-    return linked + telling / len(chain) + (len(chain) > 2)  # noqa: PLR2004 (a third line shows a talk, not a quiz)
+    return 3 * linked / (len(chain) - 1) + telling / len(chain) + len(chain) / 4
 
 
 def _name(message: Message) -> str:
@@ -254,7 +256,8 @@ def _burst_share(talk: Sequence[Message]) -> float:
 
 
 def _p90(values: Sequence[int]) -> float:
-    return float(sorted(values)[(len(values) - 1) * 9 // 10])
+    """Return the value that nine of ten do not exceed (nearest rank)."""
+    return float(sorted(values)[-(-len(values) * 9 // 10) - 1])
 
 
 def _share(texts: Sequence[str], holds: Callable[[str], bool]) -> float:

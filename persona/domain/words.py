@@ -36,7 +36,7 @@ ABBREVIATIONS = _words(
     """
     afaik afk asap atm bbl bc brb brt btw bruh cba cuz cya def dm dunno fr ftw fwiw fyi gg gimme gj gl gn gonna gotta
     gtg haha hahaha hbu hehe hf hmm ic icymi idc idek idgaf idk iirc ikr imho imo irl istg jk kinda lel lemme lmao
-    lmfao lmk lol mb meh mhm nah nbd ngl nope np nvm obv ofc omg omw ooc pls plz ppl prob rip rly rn rofl smh sry
+    lmfao lmk lol meh mhm nah nbd ngl nope np nvm obv ofc omg omw ooc pls plz ppl prob rip rly rn rofl smh sry
     sus tba tbd tbf tbh tfw thx tho til tldr ttyl tx ty tysm u ur w8 wanna wb wdym welp wip wfm wtf wth wut yall yea
     yeah yep yolo yup
     """

@@ -200,6 +200,36 @@ def test_ready_at_once_and_empty_until_the_memory_is_open(tmp_path):
     assert asyncio.run(scenario()) == ([], "opening")
 
 
+def test_with_patience_the_start_waits_until_the_first_question_finds_something(tmp_path):
+    async def scenario():
+        settings = RetrieverSettings(patience=UNTIL)
+        async with world(tmp_path, said(1, "first of all things"), settings=settings) as w:
+            return await w.recall("first things"), await w.state()
+
+    assert asyncio.run(scenario()) == (["first of all things"], "ready")
+
+
+def test_patience_ends_where_the_memory_does_not_open(tmp_path):
+    gate = threading.Event()
+
+    def stuck_factory():
+        gate.wait(UNTIL)
+        return LanceMemory(tmp_path / "memory")
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with world(tmp_path, factory=stuck_factory, settings=RetrieverSettings(patience=0.2)) as w:
+            took = loop.time() - began
+            state = await w.state()
+            gate.set()
+            return took, state
+
+    took, state = asyncio.run(scenario())
+    assert 0.2 <= took < 3
+    assert state == "opening"
+
+
 def test_a_slow_search_comes_to_nothing_within_the_budget_and_is_logged_once(tmp_path):
     memory = ScriptedMemory(tmp_path / "memory")
     settings = RetrieverSettings(budget=0.1, poll=60)

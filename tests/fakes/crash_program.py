@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from persona.adapters.llama import llama_engine_factory
-
 from persona.__main__ import report
 from persona.app import run_terminal
 from persona.config import load_settings

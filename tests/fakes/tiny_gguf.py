@@ -23,6 +23,7 @@ class TinyModel:
     Attributes:
         script: token texts that the model says one after the other whenever a turn of its own begins (greedily); then
             it ends the turn. Each one at most once. Empty: it babbles, depending on all it has read.
+        endless: it starts the script over instead of ending the turn.
         extra_control: further command tokens.
         vocabulary: pad the vocabulary to this size with unused tokens.
         metadata: further text keys, such as `persona.prompt_hash`.
@@ -38,6 +39,7 @@ class TinyModel:
     context: int = 1024
     vocabulary: int = 0
     script: Sequence[str | bytes] = ()
+    endless: bool = False
     extra_control: Sequence[str] = ()
     template: str | None = QWEN_TEMPLATE
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -82,8 +84,9 @@ def _vocabulary(model: TinyModel) -> tuple[list[str], list[str]]:
                 tokens.append(left + letter)
                 merges.append(f"{left} {letter}")
             left += letter
-    tokens += [piece for piece in map(_encode, model.script) if piece not in tokens]
-    tokens += [*CHATML, *model.extra_control]
+    commands = [*CHATML, *model.extra_control]
+    tokens += [piece for piece in map(_encode, model.script) if piece not in {*tokens, *commands}]
+    tokens += commands
     tokens += [f"[unused{i}]" for i in range(model.vocabulary - len(tokens))]
     return tokens, merges
 
@@ -151,8 +154,9 @@ def _babble(rng: np.random.Generator, embedding: np.ndarray) -> np.ndarray:
 
 def _successors(model: TinyModel, tokens: list[str], embedding: np.ndarray) -> np.ndarray:
     """Return output weights by which the token that follows another in the script is by far the likeliest."""
-    chain = [_encode("\n"), *map(_encode, model.script), "<|im_end|>"]
+    script = [_encode(piece) for piece in model.script]
+    chain = [_encode("\n"), *script, script[0] if model.endless else "<|im_end|>"]
     output = np.zeros_like(embedding)
     for before, after in pairwise(chain):
-        output[tokens.index(after)] = embedding[tokens.index(before)] / 4
+        output[tokens.index(after)] += embedding[tokens.index(before)] / 4
     return output

@@ -2,7 +2,6 @@ import asyncio
 import sys
 
 import pytest
-import structlog
 from structlog.contextvars import clear_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 

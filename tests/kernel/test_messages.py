@@ -68,7 +68,9 @@ def test_a_full_mailbox_refuses_tells_and_counts_them_as_dead_letters(logs):
     assert accepted == [True, True] + [False] * 5
     assert depth == 2
     refused = [letter for letter in letters if letter.reason is Lost.FULL]
-    assert [(letter.actor, letter.message, letter.count) for letter in refused] == [("a", n, n - 1) for n in range(2, 7)]
+    assert [(letter.actor, letter.message, letter.count) for letter in refused] == [
+        ("a", n, n - 1) for n in range(2, 7)
+    ]
     reported = [entry["count"] for entry in logs if entry["event"] == "dead_letter" and "full" in entry["reason"]]
     assert reported == [1, 2, 4]
 
@@ -260,7 +262,7 @@ def test_an_error_set_by_a_responder_is_raised_as_it_is_and_the_actor_lives_on()
 
 def test_a_responder_knows_when_nobody_waits_any_more():
     class Patient(Probe):
-        async def receive(self, message):
+        async def receive(self, _):
             responder = self.respond_later()
             self.spawn(self.watch(responder), name="watch")
             return LATER
@@ -287,7 +289,7 @@ def test_a_responder_knows_when_nobody_waits_any_more():
 @pytest.mark.parametrize("take", [True, False])
 def test_later_without_a_responder_and_a_responder_without_later_are_errors(take):
     class Confused(Probe):
-        async def receive(self, message):
+        async def receive(self, _):
             if take:
                 self.respond_later()
                 return "an answer"
@@ -309,7 +311,7 @@ def test_a_responder_is_taken_once_and_only_while_receiving():
         async def started(self):
             self.take("idle")
 
-        async def receive(self, message):
+        async def receive(self, _):
             self.respond_later()
             self.take("twice")
             return LATER

@@ -49,7 +49,7 @@ def test_a_message_that_takes_longer_than_half_the_deadline_is_cancelled_and_sto
 
 def test_a_message_that_fails_while_its_actor_stops_tells_the_asker(logs):
     class Late(Probe):
-        async def receive(self, message):
+        async def receive(self, _):
             await asyncio.sleep(1)
             raise BoomError("late")
 
@@ -73,7 +73,7 @@ def test_spawned_tasks_run_during_stopping_and_are_cancelled_afterwards():
             self.delivered = asyncio.Event()
             self.spawn(self.forever(), name="forever")
 
-        async def receive(self, message):
+        async def receive(self, _):
             self.spawn(self.deliver(), name="deliver")
 
         async def deliver(self):
@@ -374,7 +374,7 @@ def test_an_unkillable_actor_is_reported_and_the_others_stop(logs):
     release = []
 
     class Zombie(Probe):
-        async def receive(self, message):
+        async def receive(self, _):
             gate = asyncio.Event()
             release.append(gate)
             while not gate.is_set():

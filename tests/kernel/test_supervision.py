@@ -199,7 +199,7 @@ def test_a_child_that_ended_for_good_is_left_out_of_group_restarts():
     assert run_virtual(main()) == ["stop b1", "start b2"]
 
 
-def test_one_restart_too_many_escalates_and_stops_the_rest_in_reverse(logs):
+def test_one_restart_too_many_escalates_and_stops_the_rest_in_reverse():
     async def main():
         tree = Tree()
         system = await started(tree, "a", "b", "c", intensity=2, period=100, backoff=Backoff(base=1, cap=1))

@@ -60,7 +60,7 @@ class Counter:
 
 async def until(condition):
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens on a thread
             await asyncio.sleep(0.002)
 
 
@@ -367,7 +367,7 @@ def test_a_hung_thread_ends_the_system(run):
         await system.start()
         with pytest.raises(ActorCrashed):
             await ref.ask(Count(gate), timeout=10)
-        with pytest.raises(Hung, match="no progress for 0.1 s"):
+        with pytest.raises(Hung, match=r"no progress for 0\.\d s"):
             await system.wait()
         await system.stop()
         return ref.incarnations

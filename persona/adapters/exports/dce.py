@@ -11,6 +11,8 @@ from persona.adapters.exports.records import Batch, Entry, batched
 from persona.adapters.exports.scanner import JsonScanner, UnreadableJsonError
 from persona.domain.chat import Channel, ChannelId, ChannelKind, GuildId
 
+CUT_OFF = "the file is cut off; what came before is kept"
+
 _FILE_NAME_ID = re.compile(r"\[([0-9]{1,19})\]")
 _KINDS = {
     "GuildTextChat": ChannelKind.TEXT,
@@ -35,25 +37,7 @@ def read_dce(pieces: Iterator[str], file_name: str, problems: Problems) -> Itera
     The exporter writes guild and channel before the messages. Where a rewritten file has them elsewhere, the channel
     is known by the id in the file's name.
     """
-    scanner = JsonScanner(pieces)
-    header: dict[str, Any] = {}
-    try:
-        scanner.take("{")
-        while scanner.peek() not in {"}", ""}:
-            key = scanner.value()
-            scanner.expect(":")
-            if key == "messages" and scanner.take("["):
-                yield from _messages(scanner, header, file_name, problems)
-            elif isinstance(key, str):
-                header[key] = scanner.value()
-            scanner.take(",")
-        scanner.expect("}")
-    except UnreadableJsonError as error:
-        reason = "the file is cut off; what came before is kept" if error.cut_off else f"the file is {error.reason}"
-        problems.lost(reason, "after the last message" if "messages" in header else "before the first message")
-        return
-    if header.get("messages") is not True:
-        problems.lost("the file has no list of messages", "the file")
+    return _Document(pieces, file_name, problems).batches()
 
 
 def channel_of(header: Mapping[str, Any], file_name: str) -> Channel | None:
@@ -78,33 +62,69 @@ def channel_of(header: Mapping[str, Any], file_name: str) -> Channel | None:
     )
 
 
-def _messages(scanner: JsonScanner, header: dict[str, Any], file_name: str, problems: Problems) -> Iterator[Batch]:
-    """Yield the messages of the list that the scanner stands in."""
-    header["messages"] = True
-    channel = channel_of(header, file_name)
-    if channel is None:
-        problems.lost("the file does not say which channel it is", "the file")
-        raise UnreadableJsonError("without a channel")
-    yield from batched(_entries(scanner, MessageReader(channel.id, problems), problems), channel)
+class _Document:
+    """One file while it is read."""
 
+    def __init__(self, pieces: Iterator[str], file_name: str, problems: Problems) -> None:
+        self._scanner = JsonScanner(pieces)
+        self._file_name = file_name
+        self._problems = problems
+        self._header: dict[str, Any] = {}
+        self._place = "before the first message"
+        self._gave_up = False
 
-def _entries(scanner: JsonScanner, reader: MessageReader, problems: Problems) -> Iterator[Entry]:
-    number = 0
-    while not scanner.take("]"):
-        number += 1
-        where = f"message {number}"
+    def batches(self) -> Iterator[Batch]:
+        """Read the outermost object: guild and channel are kept, messages handed over as they come."""
+        scanner = self._scanner
+        has_messages = False
         try:
-            record = scanner.value()
+            scanner.take("{")
+            while scanner.peek() not in {"}", ""}:
+                key = scanner.value()
+                scanner.expect(":")
+                if key == "messages" and scanner.take("["):
+                    has_messages = True
+                    yield from self._messages()
+                    if self._gave_up:
+                        return
+                    self._place = "after the last message"
+                else:
+                    value = scanner.value()
+                    if key in {"guild", "channel"}:
+                        self._header[key] = value
+                scanner.take(",")
+            scanner.expect("}")
         except UnreadableJsonError as error:
-            if error.cut_off:
-                problems.lost("the file is cut off; what came before is kept", where)
-                return
-            problems.lost(error.reason, where)
-            if not scanner.skip():
-                problems.lost("no message could be read from here on", where)
-                return
+            self._problems.lost(CUT_OFF if error.cut_off else f"the file is {error.reason}", self._place)
         else:
-            entry = reader.read(record, where)
-            if entry is not None:
-                yield entry
-        scanner.take(",")
+            if not has_messages:
+                self._problems.lost("the file has no list of messages", "the file")
+
+    def _messages(self) -> Iterator[Batch]:
+        """Yield the messages of the list that the scanner stands in."""
+        channel = channel_of(self._header, self._file_name)
+        if channel is None:
+            self._problems.lost("the file does not say which channel it is", "the file")
+            self._gave_up = True
+            return
+        yield from batched(self._entries(MessageReader(channel.id, self._problems)), channel)
+
+    def _entries(self, reader: MessageReader) -> Iterator[Entry]:
+        scanner, number = self._scanner, 0
+        while not scanner.take("]"):
+            number += 1
+            where = f"message {number}"
+            try:
+                record = scanner.value()
+            except UnreadableJsonError as error:
+                self._gave_up = error.cut_off or not scanner.skip()
+                self._problems.lost(CUT_OFF if error.cut_off else error.reason, where)
+                if self._gave_up:
+                    if not error.cut_off:
+                        self._problems.lost("nothing more could be read from here on", where)
+                    return
+            else:
+                entry = reader.read(record, where)
+                if entry is not None:
+                    yield entry
+            scanner.take(",")

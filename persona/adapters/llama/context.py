@@ -78,7 +78,7 @@ class Context:
         Raises:
             ModelFileError: the memory for it is not there.
         """
-        threads = settings.threads or default_threads()
+        threads = settings.threads or default_threads(int(api.llama_model_n_params(model)))
         params = api.llama_context_default_params()
         params.n_ctx = settings.slots * context_tokens
         params.n_batch = max(settings.batch_tokens, sequences)

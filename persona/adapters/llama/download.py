@@ -35,7 +35,6 @@ DEFAULT_REPO = "Qwen/Qwen2.5-3B-Instruct-GGUF"
 DEFAULT_FILE = "qwen2.5-3b-instruct-q4_k_m.gguf"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK_BYTES = 1 << 20
 _SPARE_BYTES = 64 << 20
 """Disk space that a download leaves free."""
 _GO_ON = "check the network and run the command again: it goes on where it stopped"
@@ -116,7 +115,7 @@ def _expected_hash(download: Download, metadata: HfFileMetadata) -> str:
     if asked and stated and asked != stated:
         raise DownloadError(
             f"{download.repo}/{download.file} has the sha256 {stated[:12]}..., not {asked[:12]}...",
-            cure="correct [model] sha256, or set it to \"\" to take the hub's word",
+            cure='correct [model] sha256, or set it to "" to take the hub\'s word',
         )
     return asked or stated
 
@@ -171,7 +170,8 @@ def _stream(url: str, part: Path, size: int | None, on_progress: OnProgress) -> 
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         done = have if resumed else 0
         with part.open("ab" if resumed else "wb") as stream:
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            # Chunks as they come: gathered into larger ones, what came before a break would be lost.
+            for chunk in response.iter_raw():
                 stream.write(chunk)
                 done += len(chunk)
                 on_progress(done, size)

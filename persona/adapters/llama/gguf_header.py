@@ -204,9 +204,7 @@ def _read_metadata(reader: _Reader, entries: int) -> tuple[dict[str, Scalar], di
     return metadata, arrays
 
 
-def _read_tensors(
-    reader: _Reader, count: int, metadata: Mapping[str, Scalar], arrays: Mapping[str, int]
-) -> GgufHeader:
+def _read_tensors(reader: _Reader, count: int, metadata: Mapping[str, Scalar], arrays: Mapping[str, int]) -> GgufHeader:
     """Read the list of tensors and work out where the last one ends (an unknown type counts as no bytes)."""
     alignment = metadata.get(_ALIGNMENT, 32)
     if not isinstance(alignment, int) or alignment <= 0:

@@ -50,7 +50,7 @@ class PromptWriter:
         turns = tuple(self._harmless(turn) for turn in request.turns)
         budget = self._context - min(request.sampling.max_tokens, self._context // 2)
         room = budget
-        for _ in range(_FIT_ATTEMPTS):
+        for attempt in range(_FIT_ATTEMPTS):
             kept = fit(turns, room, self._vocabulary.count)
             if kept is None:
                 break
@@ -61,8 +61,9 @@ class PromptWriter:
                     max_tokens=min(request.sampling.max_tokens, self._context - len(tokens)),
                     dropped_lines=_lines(turns) - _lines(kept),
                 )
-            # `fit` estimates; a template with larger frames than it assumes gets that much less room.
-            room -= len(tokens) - budget
+            # `fit` estimates: a template with larger frames than it assumes gets less room, more so with every attempt,
+            # because giving up a few tokens may not yet drop a line.
+            room -= (len(tokens) - budget) << attempt
         raise PromptTooLongError(
             f"the system prompt and the newest message do not fit into {budget} tokens",
             cure="set [model] context_tokens higher, or the style card and [reply] examples lower",

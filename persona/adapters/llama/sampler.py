@@ -47,9 +47,7 @@ def _parts(sampling: Sampling, seed: int, vocabulary_size: int) -> list[Any]:
         window = sampling.penalty_window
         if k > 0 and sampling.repetition_penalty > 1:
             parts.append(api.llama_sampler_init_top_k(k + window))
-        parts.append(
-            api.llama_sampler_init_penalties(vocabulary_size, window, sampling.repetition_penalty, 0.0, 0.0)
-        )
+        parts.append(api.llama_sampler_init_penalties(vocabulary_size, window, sampling.repetition_penalty, 0.0, 0.0))
     if greedy:
         return [*parts, api.llama_sampler_init_greedy()]
     if k > 0:

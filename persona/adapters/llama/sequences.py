@@ -147,6 +147,6 @@ def _take_over(best: CachedSequence, keep: int, conversation: str) -> bool:
     """Whether to cut a sequence back rather than copy its beginning: in its own conversation, or if little is lost."""
     if not best.idle:
         return False
-    if conversation and best.conversation == conversation:
-        return True
+    if conversation or best.conversation:
+        return best.conversation == conversation
     return len(best.tokens) - keep <= keep

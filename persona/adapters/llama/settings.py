@@ -8,6 +8,8 @@ from pathlib import Path
 DEFAULT_CONTEXT_LIMIT = 4096
 """Largest context window that is taken without being asked for: its cache costs memory for every slot."""
 
+_PARAMETERS_PER_THREAD = 50_000_000
+
 
 class TemplateChoice(StrEnum):
     """Where the chat template comes from."""
@@ -25,7 +27,7 @@ class LlamaSettings:
         sha256: what the file must hash to (64 hexadecimal digits); "" trusts a `.sha256` file beside it, if any.
         context_tokens: the context window of one reply; 0 takes the model's own, up to 4096.
         slots: replies that are written at the same time.
-        threads: CPU threads; 0 takes all cores that this process may use but one.
+        threads: CPU threads; 0 takes all cores that this process may use but one (fewer for a very small model).
         gpu_layers: layers to put on the GPU; -1 puts all of them there.
         batch_tokens: prompt tokens read in one step while nobody waits for the next word.
         shared_batch_tokens: the same while other replies are being written, so that those do not stutter.
@@ -47,10 +49,14 @@ class LlamaSettings:
     exact_cache: bool = False
 
 
-def default_threads() -> int:
-    """Return how many threads to compute with: one core stays free for everything else."""
+def default_threads(parameters: int) -> int:
+    """Return how many threads to compute a model of so many parameters with: all cores but one, fewer for a small one.
+
+    One core stays free for everything else. In a small model threads wait for one another longer than they compute,
+    on a busy machine very much longer.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity to ask for
         cores = os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, min(cores - 1, 1 + parameters // _PARAMETERS_PER_THREAD))

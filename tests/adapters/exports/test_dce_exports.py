@@ -9,16 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from persona.adapters.exports import Problems
-from persona.adapters.exports.dce import read_dce
+from persona.adapters.exports import Problems, find_exports
+from persona.adapters.exports.dce import CUT_OFF, read_dce
 from persona.domain.chat import Attachment, AuthorId, ChannelId, ChannelKind, MessageId, MessageKind, Reaction
 from tests.fakes.exported import CHANNEL, dce_document, dce_message, read, write
 
 SHARED = Path(os.environ.get("PERSONA_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SAMPLES = SHARED / "dce-samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no sample exports at {SAMPLES}")
-
-CUT_OFF = "the file is cut off; what came before is kept"
 
 
 def read_pieces(text, *, size=None, name="x.json"):
@@ -50,7 +48,7 @@ def test_the_kitchen_sink_is_read_whole():
     kinds = [message.kind.value for message in found.messages]
     assert kinds == [
         *("system", "default", "reply", "default", "default", "default", "default", "default", "system", "system"),
-        *("system", "command", "default", "forward", "reply", "default", "default", "default", "default", "default"),
+        *("system", "command", "system", "forward", "reply", "default", "default", "default", "default", "default"),
     ]
     assert said[2].content == "morning all 👋 who broke the build?"
     assert said[2].pinned
@@ -152,8 +150,6 @@ def test_an_empty_channel_is_still_a_channel(tmp_path):
 def test_partitions_belong_to_one_channel(tmp_path):
     for part in (1, 2, 10):
         write(tmp_path / f"x [{CHANNEL}] [part {part}].json", dce_document(dce_message(part, f"part {part}")))
-    from persona.adapters.exports import find_exports  # noqa: PLC0415
-
     files = find_exports([tmp_path]).files
     assert [read(file.path).texts for file in files] == [["part 1"], ["part 2"], ["part 10"]]
     assert {read(file.path).channels[0].id for file in files} == {CHANNEL}

@@ -84,7 +84,7 @@ def test_bad_lines_are_counted_with_their_number():
         "x" * 1_500_000,
         json.dumps(jsonl_record(3, "last")),
     ]
-    for size in (None, 100_000):
+    for size in (1 << 19, 100_000):
         messages, problems = read_pieces("\n".join(lines), size)
         assert [message.content for message in messages] == ["first", "last"]
         assert {problem.reason: (problem.where, problem.count) for problem in problems} == {
@@ -194,22 +194,27 @@ def peak_memory(file):
     return count, peak, problems.listed()
 
 
+def write_many(path, number):
+    """A file of many messages, written as it goes."""
+    if path.name.endswith(".gz"):
+        (start, end), (first, between) = json.dumps(dce_document()).split("[]"), ("[", ",")
+        record, template = json.dumps(dce_message(1, "some words that somebody might say")), dce_message(1)["id"]
+        with gzip.open(path, "wt", compresslevel=1) as stream:
+            stream.write(start)
+            stream.writelines(
+                (between if n else first) + record.replace(template, str(10**17 + n)) for n in range(number)
+            )
+            stream.write("]" + end)
+    else:
+        record, template = json.dumps(jsonl_record(1, "some words that somebody might say")), jsonl_record(1)["id"]
+        with path.open("w") as stream:
+            stream.writelines(record.replace(template, str(10**17 + n)) + "\n" for n in range(number))
+
+
 @pytest.mark.parametrize("name", ["big.json.gz", "big.jsonl"])
 def test_memory_does_not_grow_with_the_file(name, tmp_path):
     path = tmp_path / name
-    head, tail = json.dumps(dce_document()).split('"messages": []')
-    opened = gzip.open(path, "wt", compresslevel=1) if name.endswith(".gz") else path.open("w")
-    with opened as stream:
-        if ".jsonl" in name:
-            record = json.dumps(jsonl_record(1, "some words that somebody might say"))
-            stream.writelines(record.replace(jsonl_record(1)["id"], str(10**17 + n)) + "\n" for n in range(200_000))
-        else:
-            record = json.dumps(dce_message(1, "some words that somebody might say"))
-            stream.write(head + '"messages": [')
-            stream.writelines(
-                ("" if n == 0 else ",") + record.replace(dce_message(1)["id"], str(10**17 + n)) for n in range(200_000)
-            )
-            stream.write("]" + tail)
+    write_many(path, 200_000)
     (file,) = find_exports([path]).files
     count, peak, problems = peak_memory(file)
     assert count == 200_000

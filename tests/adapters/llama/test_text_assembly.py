@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ def assemble(data, cuts, stop=()):
     """Feed bytes cut at the given places; return what was given out piece by piece, and what the end released."""
     assembler = TextAssembler(stop)
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    given_out = [assembler.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    given_out = [assembler.feed(data[a:b]) for a, b in pairwise(edges)]
     return given_out, assembler.finish(), assembler.stopped
 
 
