@@ -17,8 +17,11 @@ R = TypeVar("R")
 OWN_FIELDS: Final = ("actor", "incarnation", "supervisor")
 """Log fields that say who is at work; they stay with their actor and never travel."""
 
-asking: ContextVar[tuple["ActorRef", ...]] = ContextVar("actors.kernel.asking", default=())
-"""The actors that wait for the code that runs now, the one that runs it last."""
+at_work: ContextVar["ActorRef | None"] = ContextVar("actors.kernel.at_work", default=None)
+"""The actor whose code runs now."""
+
+blocked: ContextVar[tuple["ActorRef", ...]] = ContextVar("actors.kernel.blocked", default=())
+"""The actors that receive nothing until the code that runs now is done, the nearest one last."""
 
 
 class Request(Generic[R]):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from actors.kernel.actor import Actor, Context
-from actors.kernel.envelope import LATER, Envelope, Responder, asking
+from actors.kernel.envelope import LATER, Envelope, Responder, at_work, blocked
 from actors.kernel.errors import ActorCrashed, ActorStopped, StartTimeout, Unkillable
 from actors.kernel.life import Exit, Life
 from actors.kernel.mailbox import Lost
@@ -74,6 +74,7 @@ class Incarnation(Life):
             raise ActorStopped(self.name)
         context = contextvars.copy_context()
         context.run(self._introduce)
+        context.run(blocked.set, ())  # while a task waits, the actor goes on receiving
         task = self._loop.create_task(coro, name=f"{self.name}: {name}", context=context)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
@@ -116,7 +117,7 @@ class Incarnation(Life):
                 self._in_flight = None
 
     async def _handle(self, actor: Actor, envelope: Envelope) -> None:
-        asking.set((*envelope.path, self._ref))
+        blocked.set((*envelope.path, self._ref))
         bound = structlog.contextvars.bind_contextvars(**envelope.fields) if envelope.fields else {}
         try:
             answer = await actor.receive(envelope.message)
@@ -129,7 +130,8 @@ class Incarnation(Life):
 
     def _introduce(self) -> None:
         """Say in the current context who is at work: for the log, and to recognise an ask in a circle."""
-        asking.set((self._ref,))
+        at_work.set(self._ref)
+        blocked.set((self._ref,))
         structlog.contextvars.bind_contextvars(actor=self.name, incarnation=self.number)
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import TypeVar
 
-from actors.kernel.envelope import Envelope, Request, asking, carried_fields
+from actors.kernel.envelope import Envelope, Request, at_work, blocked, carried_fields
 from actors.kernel.errors import ActorStopped, AskCycle, AskTimeout
 from actors.kernel.mailbox import Lost, Mailbox
 
@@ -56,13 +56,13 @@ class ActorRef:
             AskTimeout: no answer in time.
             ActorCrashed: the actor died of the question, or while it had it; `__cause__` is the error.
             ActorStopped: the actor has gone for good, or went away before it answered.
-            AskCycle: the actor asks itself, directly or through others.
+            AskCycle: the actor asks itself, or one that waits for it: nobody could answer.
             ValueError: the timeout is not a finite number.
             Exception: whatever the actor answered with (`Responder.set_error`).
         """
-        path = asking.get()
-        if self in path:
-            raise AskCycle((*(ref.name for ref in path), self.name))
+        path = blocked.get()
+        if self in path or self is at_work.get():
+            raise AskCycle((*(ref.name for ref in path), self.name) if path else (self.name, self.name))
         if not math.isfinite(timeout):
             raise ValueError(f"an ask needs a finite timeout, not {timeout}")
         loop = asyncio.get_running_loop()

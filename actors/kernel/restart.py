@@ -4,6 +4,7 @@ The rules are those of Erlang/OTP's `supervisor`; the delay between restarts is 
 (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -76,6 +77,10 @@ class Backoff:
     base: float = 0.5
     cap: float = 60.0
     stable_after: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.base < math.inf and 0 <= self.cap < math.inf and self.stable_after >= 0):
+            raise ValueError(f"a backoff counts seconds, at least 0 and finite: {self}")
 
     def next_delay(self, streak: int, chance: float) -> float:
         """Return the seconds to wait after `streak` earlier restarts in a row; `chance` is uniform in [0, 1)."""

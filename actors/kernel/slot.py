@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from actors.kernel.errors import StartFailed
 from actors.kernel.life import Life
-from actors.kernel.restart import Backoff
+from actors.kernel.restart import Backoff, wants_restart
 from actors.kernel.snapshot import ChildSnapshot, MailboxSnapshot, State
 from actors.kernel.spec import AnySpec, ChildSpec, close_mailboxes
 
@@ -37,6 +37,12 @@ class Slot:
     def ended(self) -> bool:
         """Whether its life is over and nobody has dealt with that yet."""
         return self.life is not None and self.life.ended.done()
+
+    @property
+    def stays_down(self) -> bool:
+        """Whether its end, which nobody has dealt with yet, is not followed by a restart."""
+        exit_ = self.life.exit if self.life else None
+        return exit_ is not None and not wants_restart(self.spec.restart, crashed=exit_.error is not None)
 
     async def start(self, on_end: Callable[[], None], *, unless: asyncio.Future[None]) -> None:
         """Begin a life and return when it is ready, or as soon as `unless` is done.

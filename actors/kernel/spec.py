@@ -1,5 +1,6 @@
 """What a supervision tree is made of, written down before it runs."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -30,8 +31,8 @@ class ChildSpec:
 
     def __post_init__(self) -> None:
         _check_significant(self.name, self.restart, significant=self.significant)
-        if min(self.start_timeout, self.stop_timeout, self.kill_timeout) <= 0:
-            raise ValueError(f"{self.name}: timeouts are more than 0 seconds")
+        if not all(0 < seconds < math.inf for seconds in (self.start_timeout, self.stop_timeout, self.kill_timeout)):
+            raise ValueError(f"{self.name}: timeouts are more than 0 seconds, and finite")
 
     @property
     def name(self) -> str:
@@ -57,8 +58,8 @@ class SupervisorSpec:
 
     def __post_init__(self) -> None:
         _check_significant(self.name, self.restart, significant=self.significant)
-        if self.intensity < 0 or self.period <= 0:
-            raise ValueError(f"{self.name}: intensity is at least 0, and period more than 0 seconds")
+        if self.intensity < 0 or not 0 < self.period < math.inf:
+            raise ValueError(f"{self.name}: intensity is at least 0, and period more than 0 seconds, and finite")
 
 
 AnySpec: TypeAlias = ChildSpec | SupervisorSpec

@@ -1,6 +1,7 @@
 """Starts children in order, restarts them by the rules of `restart`, and stops them in reverse.
 
-A supervisor never ends while a child of its own lives.
+A supervisor never ends while a child of its own lives. It does one thing at a time: while a child starts, the failures
+of its siblings wait (a stop does not), so slow work belongs after `started`.
 """
 
 import asyncio
@@ -8,10 +9,10 @@ from contextlib import suppress
 
 import structlog
 
-from actors.kernel.errors import Escalated, StartFailed, UnexpectedEnd, Unkillable
+from actors.kernel.errors import Escalated, StartFailed, UnexpectedEnd
 from actors.kernel.incarnation import Incarnation
 from actors.kernel.life import Exit, Life
-from actors.kernel.restart import Restart, RestartWindow, affected, wants_restart
+from actors.kernel.restart import Restart, RestartWindow, affected
 from actors.kernel.slot import Slot
 from actors.kernel.snapshot import ChildSnapshot, State
 from actors.kernel.spec import AnySpec, ChildSpec, SupervisorSpec, Surroundings
@@ -83,26 +84,27 @@ class Supervisor(Life):
             self._wake.clear()
             if self._stop.done():
                 return Exit(asked=True)
-            if ended := [slot for slot in self._slots if slot.ended]:
-                if await self._take_leave(ended[0]):
+            if ended := self._next_ended():
+                if await self._take_leave(ended):
                     return Exit()
-            elif due := self._due():
-                await self._restart(due[0])
+            elif due := self._next_due():
+                await self._restart(due)
             else:
                 await self._sleep()
 
     async def _take_leave(self, slot: Slot) -> bool:
         """Decide what follows from the end of a child; True when it is the normal end of this supervisor."""
+        stays_down = slot.stays_down
         error = await slot.bury()
         self._report(slot, error)
         if error is None and slot.spec.significant:
             slot.drop()
             return True
-        if wants_restart(slot.spec.restart, crashed=error is not None):
-            await self._plan_restart(slot, error or UnexpectedEnd(slot.name))
-        else:
+        if stays_down:
             log.info("child_dropped", child=slot.name)
             slot.drop()
+        else:
+            await self._plan_restart(slot, error or UnexpectedEnd(slot.name))
         return False
 
     async def _plan_restart(self, culprit: Slot, error: BaseException) -> None:
@@ -138,10 +140,15 @@ class Supervisor(Life):
             self._report(slot, failure)
             await self._plan_restart(slot, failure)
 
-    def _due(self) -> list[Slot]:
-        """Return the children to start now, in start order."""
+    def _next_ended(self) -> Slot | None:
+        """Return a child that ended; first those that stay down, lest a group restart brings them back."""
+        ended = [slot for slot in self._slots if slot.ended]
+        return next((slot for slot in ended if slot.stays_down), ended[0] if ended else None)
+
+    def _next_due(self) -> Slot | None:
+        """Return the first child, in start order, whose restart is due."""
         now = self._loop.time() + _EARLY_SECONDS
-        return [slot for slot in self._slots if slot.due is not None and slot.due <= now]
+        return next((slot for slot in self._slots if slot.due is not None and slot.due <= now), None)
 
     async def _sleep(self) -> None:
         """Wait until a child ends, a restart is due, or a stop is asked for."""
@@ -175,8 +182,9 @@ class Supervisor(Life):
         self.state = State.STOPPING
         for slot in reversed(self._slots):
             error = await slot.halt(final=self._final)
-            if isinstance(error, Unkillable):
-                end = Exit(error=error)
-            elif error is not None:
-                log.warning("child_failed_while_stopping", child=slot.name, exc_info=error)
+            if error is None:
+                continue
+            log.warning("child_failed_while_stopping", child=slot.name, exc_info=error)
+            if (fatal := self._around.fatal_in(error)) is not None:
+                end = Exit(error=fatal)
         self.exit = end

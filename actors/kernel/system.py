@@ -84,7 +84,8 @@ class ActorSystem:
     async def stop(self) -> None:
         """Stop everything, in reverse order; safe to call at any time and any number of times.
 
-        Cancelling the caller does not cut it short: the cancellation is raised when everything has stopped.
+        Cancelling the caller does not cut it short: the cancellation is raised when everything has stopped. An actor
+        of this tree must not wait for it, as it would wait for itself.
 
         Raises:
             Unkillable: an actor ignores its cancellation; leave the process with `os._exit`.

@@ -43,11 +43,15 @@ _RECALL: tuple[tuple[Say, float], ...] = ((recalling.asks_for_a_fact, 16),)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A rendered prompt and what Pip answers; earlier answers stand in the prompt's assistant turns."""
+    """A rendered prompt and what Pip answers; earlier answers stand in the prompt's assistant turns.
+
+    `accepted` are all answers that would be right; `intent` names what the newest line is.
+    """
 
     turns: tuple[Turn, ...]
     reply: str
-    line: Line
+    accepted: tuple[str, ...]
+    intent: str
 
 
 class _Stage:
@@ -116,7 +120,7 @@ def make_conversation(rng: Random, *, drill: float = 0.0) -> Conversation:
         channel_name=_channel(rng),
         recollections=notes,
     )
-    return Conversation(turns=render(scene), reply=line.reply, line=line)
+    return Conversation(turns=render(scene), reply=line.reply, accepted=stage.talk.accepted, intent=_intent(line))
 
 
 def _overhear(stage: _Stage) -> None:
@@ -159,3 +163,8 @@ def _server(rng: Random) -> str:
 def _channel(rng: Random) -> str:
     usual = ("general", "general", "off-topic", "kitchen", "bots", "lounge")
     return "terminal" if rng.random() < 0.5 else rng.choice((*usual, made_up(rng, 2)))
+
+
+def _intent(line: Line) -> str:
+    """Return the first two words of the gist: "asked about", "said their"."""
+    return " ".join(line.gist.split()[:2])

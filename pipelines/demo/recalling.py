@@ -54,7 +54,7 @@ def _asks_own_line(talk: Talk, target: Said) -> Line:
         text = talk.one_of("what did i just ask?|what did i ask?|what was my question?|what did i just ask you?")
     else:
         text = talk.one_of("what did i just say?|what did i say?|do you remember what i said?")
-    reply = talk.one_of("you {g}|you just {g}|uh, you {g}", g=_turned(target.gist, _TO_SECOND_PERSON))
+    reply = talk.answer("you {g}|you just {g}|uh, you {g}", g=_turned(target.gist, _TO_SECOND_PERSON))
     return Line(text=talk.opener() + text, reply=reply, gist="asked what they just said")
 
 
@@ -71,13 +71,13 @@ def _asks_line_of(talk: Talk, target: Said) -> Line:
             "what did {p} write?",
             p=target.who,
         )
-    reply = talk.one_of("{p} {g}|{p} just {g}|oh, {p} {g}", p=target.who, g=target.gist)
+    reply = talk.answer("{p} {g}|{p} just {g}|oh, {p} {g}", p=target.who, g=target.gist)
     return Line(text=talk.opener() + text, reply=reply, gist=f"asked about {target.who}")
 
 
 def _asks_speaker_of(talk: Talk, target: Said) -> Line:
     text = talk.one_of("who {g}?|who just {g}?|who was it that {g}?", g=_turned(target.gist, _TO_PIP))
-    reply = talk.one_of("{p}|{p} did|that was {p}|it was {p}", p=target.who)
+    reply = talk.answer("{p}|{p} did|that was {p}|it was {p}", p=target.who)
     return Line(text=talk.opener() + text, reply=reply, gist=f"asked about {target.who}")
 
 
@@ -85,9 +85,9 @@ def _asks_last_speaker(talk: Talk, who: str) -> Line:
     last = talk.said[-1].who
     text = talk.one_of("who spoke last?|who just spoke?|who said that?|who was that?|who spoke before me?")
     if last == who:
-        reply = talk.one_of("you did, {p}|that was you, {p}", p=last)
+        reply = talk.answer("you did, {p}|that was you, {p}", p=last)
     else:
-        reply = talk.one_of("{p}|that was {p}|{p} did", p=last)
+        reply = talk.answer("{p}|that was {p}|{p} did", p=last)
     return Line(text=talk.opener() + text, reply=reply, gist="asked who spoke")
 
 
@@ -96,7 +96,7 @@ def asks_own_name(talk: Talk, who: str) -> Line:
     text = talk.one_of(
         "who am i?|what's my name?|do you know my name?|do you know who i am|what am i called?|say my name"
     )
-    reply = talk.one_of("you're {n}, obviously|{n}. it says so right there|you're {n}|{n}, of course", n=who)
+    reply = talk.answer("you're {n}, obviously|{n}. it says so right there|you're {n}|{n}, of course", n=who)
     return Line(text=talk.opener() + text, reply=reply, gist="asked who they are")
 
 
@@ -117,17 +117,17 @@ def asks_for_a_fact(talk: Talk, who: str) -> Line:
 def _place(talk: Talk, owner: str, value: str, *, mine: bool) -> tuple[str, str]:
     if mine:
         text = talk.one_of("where am i from?|where do i live?|do you remember where i'm from?")
-        return text, talk.one_of("{v}, you said|you're from {v}|{v}", v=value)
+        return text, talk.answer("{v}, you said|you're from {v}|{v}", v=value)
     text = talk.one_of("where is {o} from?|where does {o} live?", o=owner)
-    return text, talk.one_of("{o} is from {v}|{v}, {o} said so", v=value, o=owner)
+    return text, talk.answer("{o} is from {v}|{v}, {o} said so", v=value, o=owner)
 
 
 def _dinner(talk: Talk, owner: str, value: str, *, mine: bool) -> tuple[str, str]:
     if mine:
         text = talk.one_of("what did i have for dinner?|what am i eating?|what was i cooking?")
-        return text, talk.one_of("{v}, and you didn't share|{v}|you said {v}", v=value)
+        return text, talk.answer("{v}, and you didn't share|{v}|you said {v}", v=value)
     text = talk.one_of("what did {o} have for dinner?|what is {o} eating?|what's {o} cooking?", o=owner)
-    return text, talk.one_of("{o} has {v}|{v}, lucky {o}", v=value, o=owner)
+    return text, talk.answer("{o} has {v}|{v}, lucky {o}", v=value, o=owner)
 
 
 def _thing(talk: Talk, owner: str, key: str, value: str, *, mine: bool) -> tuple[str, str]:
@@ -150,7 +150,7 @@ def _thing(talk: Talk, owner: str, key: str, value: str, *, mine: bool) -> tuple
         answers = (
             "{v}|{v}, of course|your {k} is called {v}|that's {v}" if mine else "{v}|{m} {k} is called {v}|that's {v}"
         )
-    return text, talk.one_of(answers, v=value, k=key, o=owner, m=whose)
+    return text, talk.answer(answers, v=value, k=key, o=owner, m=whose)
 
 
 def asks_why(talk: Talk, _who: str) -> Line:
@@ -158,13 +158,13 @@ def asks_why(talk: Talk, _who: str) -> Line:
     text = talk.one_of("why?|why though?|how come?|but why|why is that?|why tho|really? why?|explain")
     opinion = LIKES.get(talk.topic) or HATES.get(talk.topic)
     if opinion:
-        reply = talk.one_of("because {o}|simple: {o}|it's the law of the kitchen", o=opinion)
+        reply = talk.answer("because {o}|simple: {o}|it's the law of the kitchen", o=opinion)
     elif talk.topic == "me":
-        reply = talk.one_of(
+        reply = talk.answer(
             "somebody left the oven on and here i am|ask whoever built me|soup, mostly",
         )
     else:
-        reply = talk.one_of(
+        reply = talk.answer(
             "no reason, it's late|gerald told me|because it's after midnight|i don't make the rules, i just stir"
         )
     return Line(text=text, reply=reply, gist="asked why")
@@ -203,7 +203,7 @@ def asks_memory(talk: Talk, notes: Sequence[Recollection], _who: str) -> Line:
         p=note.author_name,
         k=key,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "{p} said something like: {q}|{p} once said: {q}|i think {p} said: {q}|ask {p}, back in {y} they said: {q}",
         p=note.author_name,
         q=" ".join(words[start : start + 5]),

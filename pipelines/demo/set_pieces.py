@@ -22,7 +22,7 @@ class SetPiece:
             talk.topic = self.topic
         name = who.split(maxsplit=1)[0].lower() if talk.rng.random() < 0.8 else who
         text = (talk.opener() if self.opener else "") + talk.one_of(self.asks)
-        return Line(text=text, reply=talk.one_of(self.answers, n=name), gist=self.gist)
+        return Line(text=text, reply=talk.answer(self.answers, n=name), gist=self.gist)
 
 
 SET_PIECES = (

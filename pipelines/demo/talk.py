@@ -34,14 +34,24 @@ class Talk:
     said: list[Said] = field(default_factory=list)
     facts: dict[tuple[str, str], str] = field(default_factory=dict)
     topic: str = ""
+    accepted: tuple[str, ...] = ()
+    """Every answer that would have been right for the newest line."""
 
     def one_of(self, variants: str, **slots: str) -> str:
         """Choose one of the variants, which are separated by bars, and fill its {slots}."""
-        chosen = self.rng.choice(variants.split("|"))
-        for slot, value in slots.items():
-            chosen = chosen.replace("{" + slot + "}", value)
-        return chosen
+        return _filled(self.rng.choice(variants.split("|")), slots)
+
+    def answer(self, variants: str, **slots: str) -> str:
+        """Choose Pip's answer like `one_of`, and remember which others would have been as good."""
+        self.accepted = tuple(_filled(variant, slots) for variant in variants.split("|"))
+        return _filled(self.rng.choice(variants.split("|")), slots)
 
     def opener(self) -> str:
         """Return how a line may begin: often with nothing, sometimes with Pip's name."""
         return self.rng.choice(("", "", "", "", "pip, ", "hey pip, ", "hey, ", "so ", "ok ", "oh, ", "btw ", "yo pip "))
+
+
+def _filled(variant: str, slots: dict[str, str]) -> str:
+    for slot, value in slots.items():
+        variant = variant.replace("{" + slot + "}", value)
+    return variant

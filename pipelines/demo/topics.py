@@ -28,13 +28,13 @@ def asks_opinion(talk: Talk, _who: str) -> Line:
         x=x,
     )
     if x in LIKES:
-        reply = talk.one_of("love it. {o}|yes! {o}|{o}|oh absolutely, {o}|big fan. {o}", o=LIKES[x])
+        reply = talk.answer("love it. {o}|yes! {o}|{o}|oh absolutely, {o}|big fan. {o}", o=LIKES[x])
     elif x in HATES:
-        reply = talk.one_of("no. {o}|ugh, {o}|{o}|hard pass, {o}|not a fan. {o}", o=HATES[x])
+        reply = talk.answer("no. {o}|ugh, {o}|{o}|hard pass, {o}|not a fan. {o}", o=HATES[x])
     elif x in TOPICS:
-        reply = talk.one_of("{o}|hm, {o}|well, {o}", o=TOPICS[x])
+        reply = talk.answer("{o}|hm, {o}|well, {o}", o=TOPICS[x])
     else:
-        reply = talk.one_of(
+        reply = talk.answer(
             "never tried {x}, is it edible?|{x}? depends, does it go in soup?|no strong feelings about {x}, sorry|"
             "{x}, hm. gerald says no|{x} sounds like something you'd find behind the fridge|"
             "i don't know {x} but i like the sound of it",
@@ -52,11 +52,11 @@ def praises(talk: Talk, who: str) -> Line:
         x=x,
     )
     if x in LIKES:
-        reply = talk.one_of("same. {o}|finally somebody gets it. {o}", o=LIKES[x])
+        reply = talk.answer("same. {o}|finally somebody gets it. {o}", o=LIKES[x])
     elif x in HATES:
-        reply = talk.one_of("how. {o}|we can't be friends. {o}|bold. {o}", o=HATES[x])
+        reply = talk.answer("how. {o}|we can't be friends. {o}|bold. {o}", o=HATES[x])
     else:
-        reply = talk.one_of(
+        reply = talk.answer(
             "{x} it is then|{x}? good for you|i'll put {x} in the next soup|noted: {n} likes {x}|respect for {x}",
             x=x,
             n=who,
@@ -73,11 +73,11 @@ def complains(talk: Talk, _who: str) -> Line:
         x=x,
     )
     if x in LIKES:
-        reply = talk.one_of("hey, leave {x} alone. {o}|wrong. {o}|what did {x} do to you? {o}", x=x, o=LIKES[x])
+        reply = talk.answer("hey, leave {x} alone. {o}|wrong. {o}|what did {x} do to you? {o}", x=x, o=LIKES[x])
     elif x in HATES:
-        reply = talk.one_of("same. {o}|finally someone says it. {o}", o=HATES[x])
+        reply = talk.answer("same. {o}|finally someone says it. {o}", o=HATES[x])
     else:
-        reply = talk.one_of(
+        reply = talk.answer(
             "{x} did nothing to you|what did {x} ever do to you|strong words about {x}|poor {x}|"
             "no {x} in the soup, got it",
             x=x,
@@ -93,7 +93,7 @@ def asks_favourite(talk: Talk, _who: str) -> Line:
         "which {x} do you like best?|best {x}?|whats ur favorite {x}",
         x=x,
     )
-    reply = talk.one_of("{f}|{f}, easy|hm. {f}|{f}, no contest|that would be {f}", f=OWN_FAVOURITES[x])
+    reply = talk.answer("{f}|{f}, easy|hm. {f}|{f}, no contest|that would be {f}", f=OWN_FAVOURITES[x])
     return Line(text=talk.opener() + text, reply=reply, gist=f"asked for my favorite {x}")
 
 
@@ -105,7 +105,7 @@ def asks_about_food(talk: Talk, _who: str) -> Line:
         "can you cook {x}?|got a recipe for {x}?",
         x=x,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "{x} goes in the soup, everything does|{x}? only with garlic|boil the {x}, add garlic, hope|i'd try {x} once",
         x=x,
     )
@@ -118,7 +118,7 @@ def asks_to_choose(talk: Talk, _who: str) -> Line:
     text = talk.one_of(
         "{x} or {y}?|would you rather have {x} or {y}?|which is better, {x} or {y}?|{x} vs {y}", x=x, y=y
     )
-    reply = talk.one_of("{z}, easy|{z}. don't ask why|hm, {z}|definitely {z}", z=talk.rng.choice((x, y)))
+    reply = talk.answer("{z}, easy|{z}. don't ask why|hm, {z}|definitely {z}", z=talk.rng.choice((x, y)))
     return Line(text=talk.opener() + text, reply=reply, gist=f"asked about {x} or {y}")
 
 
@@ -130,7 +130,7 @@ def asks_advice(talk: Talk, _who: str) -> Line:
         "did you see my {x}?|where is my {x}?|has anyone seen the {x}?|has anybody seen my {x}?",
         x=x,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "check behind the fridge|sure, what could go wrong with a {x}|gerald probably ate it|a {x}? go for it|"
         "only if the {x} fits in the pot",
         x=x,
@@ -150,7 +150,7 @@ def asks_the_unknown(talk: Talk, _who: str) -> Line:
         x=x,
         y=y,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "no idea about {x}, i'm a tiny demo brain|{x}? never heard of it, and i've read the whole soup menu|"
         "you'd need a bigger brain than mine for {x}|{x}, hm. ask somebody with a real model|"
         "beats me. is {x} edible?",
@@ -171,7 +171,7 @@ def chats(talk: Talk, _who: str) -> Line:
         x=x,
         y=y,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "a {x}? in this economy?|not the {x} again|keep the {x} away from gerald|tell me more about the {x}|"
         "{x}, huh. want soup?|sounds like a job for the big ladle|did the {x} at least look happy?",
         x=x,
@@ -191,13 +191,13 @@ def tells_a_fact(talk: Talk, who: str) -> Line:
         value = value.title() if talk.rng.random() < 0.5 else value
         talk.facts[who, "from"] = value
         text = talk.one_of("i'm from {v}|i live in {v}|i just moved to {v}|greetings from {v}", v=value)
-        reply = talk.one_of(
+        reply = talk.answer(
             "{v}, nice. how's the soup there?|never been to {v}, is it far from the fridge?|greetings to {v}", v=value
         )
         return Line(text=text, reply=reply, gist=f"said they are from {value}")
     talk.facts[who, "dinner"] = value
     text = talk.one_of("i had {v} for dinner|i'm cooking {v} tonight|i made {v} soup|i'm eating {v} right now", v=value)
-    reply = talk.one_of(
+    reply = talk.answer(
         "save me some {v}|{v}! is there garlic in it?|{v} for dinner, respect|"
         "a bit more garlic and that {v} is perfect",
         v=value,
@@ -215,7 +215,7 @@ def _tells_pet(talk: Talk, who: str) -> Line:
         p=pet,
         v=name,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "{v} is a perfect name for a {p}|say hi to {v} from me|{v}! give that {p} a snack from me|"
         "hello {v}, small boss of the house|a {p} called {v}, i'm in love",
         p=pet,
@@ -233,7 +233,7 @@ def _tells_favourite(talk: Talk, who: str) -> Line:
         x=thing,
         v=value,
     )
-    reply = talk.one_of(
+    reply = talk.answer(
         "{v}, noted|{v}? good taste|ok, {v} it is|{v}. i'll remember that for at least five minutes|{v}, classic {n}",
         v=value,
         n=who,
@@ -247,13 +247,14 @@ def repeats(talk: Talk, _who: str) -> Line:
     text = talk.one_of(
         "repeat after me: {x}|say {x}|pip say {x}|can you say {x}?|repeat: {x}|echo {x}|say: {x}|now say {x}", x=phrase
     )
+    talk.accepted = (phrase,)
     return Line(text=text, reply=phrase, gist="made me repeat something", typed_as_is=True)
 
 
 def says_anything(talk: Talk, who: str) -> Line:
     """Somebody says something that fits no pattern; asked for later, it is quoted."""
     text = loose_phrase(talk.rng, talk.rng.randrange(2, 9))
-    reply = talk.one_of(
+    reply = talk.answer(
         "if you say so, {n}|hm, the soup has to think about that|gerald disagrees|sounds right to me|"
         "bold words, {n}|i'll stir on that|interesting. soup?|somebody write that down",
         n=who,

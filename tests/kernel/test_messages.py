@@ -393,6 +393,30 @@ def test_asking_back_from_a_spawned_task_is_allowed():
     assert run_virtual(main()) == "back"
 
 
+def test_an_actor_whose_task_waits_can_be_asked_by_the_one_it_waits_for():
+    class Asker(Passer):
+        async def receive(self, message):
+            match message:
+                case Cycle(then=()):
+                    return "reached"
+                case peer:
+                    self.spawn(self.ask_around(peer), name="ask around")
+                    return None
+
+        async def ask_around(self, peer):
+            self.journal.append(await peer.ask(Cycle(self.context.ref), timeout=5))
+
+    async def main():
+        tree = Tree()
+        system = await started(tree, tree.child("a", Asker), tree.child("b", Passer))
+        tree["a"].tell(tree["b"])
+        await settle()
+        await system.stop()
+        return tree.restarts, tree.journal
+
+    assert run_virtual(main()) == ([], ["reached", "stop b1", "stop a1"])
+
+
 def test_a_closed_mailbox_refuses_everything():
     async def main():
         tree = Tree()

@@ -66,3 +66,9 @@ def test_a_child_that_was_well_for_long_enough_starts_over():
     backoff = Backoff(stable_after=60.0)
     assert backoff.streak_after(4, well_for=59.9) == 4
     assert backoff.streak_after(4, well_for=60.0) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"base": -1}, {"cap": float("nan")}, {"stable_after": -1}, {"base": float("inf")}])
+def test_a_backoff_counts_finite_seconds(wrong):
+    with pytest.raises(ValueError, match="a backoff counts seconds"):
+        Backoff(**wrong)

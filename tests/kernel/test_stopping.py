@@ -401,3 +401,17 @@ def test_an_unkillable_actor_is_reported_and_the_others_stop(logs):
 
     assert run_virtual(main()) == (["no", "no", "stop b1", "stop a1"], pytest.approx(3))
     assert [entry["actor"] for entry in logs if entry["event"] == "child_unkillable"] == ["b"]
+
+
+def test_a_fatal_error_that_meets_a_stop_is_still_the_reason_of_the_end():
+    async def main():
+        tree = Tree()
+        system = await started(tree, "a", tree.child("b", Sticky, stop_timeout=3))
+        stop = asyncio.create_task(system.stop())
+        tree["a"].tell(Crash(FatalError("bad setting"), in_task_after=1))
+        await stop
+        with pytest.raises(FatalError, match="bad setting"):
+            await system.wait()
+        return tree.journal
+
+    assert run_virtual(main()) == ["stop b1", "stop a1"]

@@ -429,6 +429,19 @@ def test_the_normal_end_of_a_significant_child_is_the_end_of_its_supervisor():
     assert run_virtual(main()) == (["stop b1", "stop a1", "stop z1"], [])
 
 
+def test_a_normal_end_that_meets_the_crash_of_a_sibling_is_not_undone_by_the_group_restart():
+    async def main():
+        tree = Tree()
+        last = tree.child("b", restart=Restart.TRANSIENT, significant=True)
+        system = await started(tree, "a", last, strategy=Strategy.ONE_FOR_ALL)
+        tree["a"].tell(Crash(BoomError()))
+        tree["b"].tell(Finish())
+        await system.wait()
+        return sorted(tree.journal), tree.restarts
+
+    assert run_virtual(main()) == (["stop a1", "stop b1"], [])
+
+
 def test_the_crash_of_a_significant_transient_child_is_restarted():
     async def main():
         tree = Tree()
@@ -479,6 +492,8 @@ def test_a_tree_is_checked_before_it_runs():
         tree.child("a", significant=True)
     with pytest.raises(ValueError, match="timeouts"):
         tree.child("a", stop_timeout=0)
+    with pytest.raises(ValueError, match="timeouts"):
+        tree.child("a", start_timeout=float("nan"))
     with pytest.raises(ValueError, match="intensity"):
         SupervisorSpec(name="s", children=(), intensity=-1)
     with pytest.raises(ValueError, match="period"):
