@@ -4,70 +4,25 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-
-from persona.domain.delivery import Delivery, DeliveryLimits, plan
-from persona.domain.speaking import ChannelState, Decision, SpeakingRules, decide
-from persona.domain.verbatim import copied
 
 from actors.kernel import LATER, Actor, ActorCrashed, ActorRef, ActorStopped, AskTimeout, Responder
 from actors.messages import Draft, Drain, Generate, Handled, MessageArrived, Ping, Recall, SendReply
+from actors.reply import Lane, ReplyFailedError, ReplySettings, Stages, reseeded, up_to
 from actors.voice import Voice, VoiceCoach
 from persona.domain.chat import Author, ChannelId, Message, MessageId, MessageKind, Recollection
+from persona.domain.delivery import Delivery, plan
 from persona.domain.prompt import Scene, render, speaker_names
+from persona.domain.speaking import ChannelState, Decision, decide
+from persona.domain.verbatim import copied
 from persona.errors import InferenceError
-from persona.ports import Arrival, ChatRequest, Finished, FinishReason, MessageStore, Outcome, ReplyRecord, Sampling
+from persona.ports import Arrival, ChatRequest, Finished, FinishReason, MessageStore, Outcome, ReplyRecord
 
 _ASK_MARGIN_SECONDS = 5.0
 _WAITING_LIMIT = 4
 _QUERY_MESSAGES = 3
 STOP_STRINGS = ("<|im_end|>", "<|im_start|>")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplySettings:
-    """How replies are made; see [reply], [memory] and [sampling] in config.toml."""
-
-    rules: SpeakingRules
-    limits: DeliveryLimits
-    sampling: Sampling
-    window_messages: int = 30
-    deadline_seconds: float = 120.0
-    memory_limit: int = 4
-    memory_timeout_seconds: float = 1.5
-
-
-@dataclass(slots=True, kw_only=True)
-class Lane:
-    """One channel: its recent talk, what `speaking` needs to know of it, and the replies that wait their turn."""
-
-    state: ChannelState
-    talk: deque[Message]
-    waiting: deque[tuple[Arrival, Decision]] = field(default_factory=deque)
-    busy: bool = False
-
-
-@dataclass(slots=True)
-class Stages:
-    """A stopwatch that names what it timed, in milliseconds."""
-
-    clock: Callable[[], float] = time.perf_counter
-    ms: dict[str, float] = field(default_factory=dict)
-    _last: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._last = self.clock()
-
-    def mark(self, stage: str) -> None:
-        """Book the time since the last mark under a stage (added up when it comes again)."""
-        now = self.clock()
-        self.ms[stage] = round(self.ms.get(stage, 0.0) + (now - self._last) * 1000, 2)
-        self._last = now
-
-
-class ReplyFailedError(Exception):
-    """A reply came to nothing; the text says why, in words for `/why`."""
 
 
 class ResponderActor(Actor):
@@ -198,7 +153,7 @@ class ResponderActor(Actor):
 
     async def _scene(self, lane: Lane, arrival: Arrival, voice: Voice, found: Sequence[Recollection]) -> Scene:
         """Gather what step 7 renders; reply targets that scrolled out of the talk are fetched to be quoted."""
-        talk = _up_to(lane.talk, arrival.message)
+        talk = up_to(lane.talk, arrival.message)
         seen = {m.id for m in talk}
         missing = {m.reply_to for m in talk if m.reply_to is not None} - seen
         return Scene(
@@ -223,7 +178,7 @@ class ResponderActor(Actor):
             draft = await self._generate(
                 ChatRequest(
                     turns=turns,
-                    sampling=_reseeded(self._settings.sampling, attempt),
+                    sampling=reseeded(self._settings.sampling, attempt),
                     stop=STOP_STRINGS,
                     deadline=time.monotonic() + self._settings.deadline_seconds,
                     conversation=str(arrival.channel.id),
@@ -347,17 +302,3 @@ class ResponderActor(Actor):
             for drain in self._drains:
                 drain.set_result(self._finished)
             self._drains.clear()
-
-
-def _up_to(talk: Sequence[Message] | deque[Message], last: Message) -> tuple[Message, ...]:
-    """Return the talk up to and including a message: what came later is answered later."""
-    messages = list(talk)
-    index = next((i for i, m in enumerate(messages) if m.id == last.id), len(messages) - 1)
-    return tuple(messages[: index + 1])
-
-
-def _reseeded(sampling: Sampling, attempt: int) -> Sampling:
-    """Give a second attempt another fixed seed: the same one would write the same again."""
-    if sampling.seed is None or not attempt:
-        return sampling
-    return replace(sampling, seed=sampling.seed + attempt)

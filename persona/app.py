@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from persona.adapters.llama import LlamaSettings
     from persona.config import Settings
     from persona.ports import MessageStore
-    from persona.tree import Tree
+    from persona.running import Tree
 
 log = structlog.get_logger(__name__)
 

@@ -1,125 +1,41 @@
 """The supervision tree of a persona in the terminal: who exists, who talks to whom, who restarts whom."""
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-
-import structlog
-from actors.inference import InferenceActor
-from actors.threaded_model import ThreadedChatModel
 
 from actors.gateway import GatewayActor
 from actors.health import Lifecycle, Limits
 from actors.heartbeat import HeartbeatActor, HeartbeatSettings
+from actors.inference import InferenceActor
 from actors.ingest import IngestActor
 from actors.kernel import (
-    ActorCrashed,
-    ActorRef,
-    ActorStopped,
     ActorSystem,
-    AskTimeout,
     Backoff,
     ChildSpec,
     Escalated,
     Hung,
-    StartFailed,
     SupervisorSpec,
     new_ref,
 )
-from actors.messages import Drain, Draining, TreeReady
-from actors.responder import ReplySettings, ResponderActor
+from actors.reply import ReplySettings
+from actors.responder import ResponderActor
 from actors.retriever import RetrieverActor, RetrieverSettings
 from actors.voice import VoiceCoach, VoiceSettings
 from persona.adapters.console import build_console
 from persona.adapters.systemd import SdNotify
-from persona.options import EngineFactory, Home, TerminalOptions
 from persona.config import Settings
 from persona.domain.chat import ChannelId
 from persona.domain.delivery import DeliveryLimits
 from persona.domain.speaking import SpeakingRules
-from persona.errors import ConfigError, PersonaError
-from persona.ports import ChatModel, Memory, MessageStore, Sampling, Transport
-
-log = structlog.get_logger(__name__)
+from persona.errors import ConfigError
+from persona.options import EngineFactory, Home, TerminalOptions
+from persona.ports import Memory, MessageStore, Sampling, Transport
+from persona.running import ModelSlot, Refs, RestartJournal, Tree
 
 _SEARCH_SHARE = 0.9
 """Of the time that the responder waits for memory: the retriever should give up first, and say why."""
 
 _MEMORY_PATIENCE_SECONDS = 10.0
 """In the terminal the first question should find something, also right after an import."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refs:
-    """The address of every actor; made once, they outlive restarts."""
-
-    heartbeat: ActorRef
-    inference: ActorRef
-    retriever: ActorRef
-    ingest: ActorRef
-    responder: ActorRef
-    gateway: ActorRef
-
-
-class ModelSlot:
-    """Makes the language model for each incarnation of the inference actor and knows the newest one."""
-
-    def __init__(self, engine: EngineFactory) -> None:
-        self._engine = engine
-        self._newest: ThreadedChatModel | None = None
-
-    def make(self) -> ChatModel:
-        """Return a new model, not opened yet."""
-        self._newest = ThreadedChatModel(self._engine)
-        return self._newest
-
-    def stalled_seconds(self) -> float:
-        """Return for how long the newest model has had work without progress."""
-        return self._newest.stalled_seconds() if self._newest else 0.0
-
-
-class Tree:
-    """A running persona: start, wait, drain, stop, with the program's own errors instead of the kernel's."""
-
-    def __init__(self, system: ActorSystem, refs: Refs) -> None:
-        self._system = system
-        self._refs = refs
-
-    async def start(self) -> None:
-        """Start everything in order.
-
-        Raises:
-            PersonaError: a part could not start.
-        """
-        try:
-            await self._system.start()
-        except StartFailed as error:
-            raise _told(error) from error
-        self._refs.heartbeat.tell(TreeReady())
-
-    async def wait(self) -> None:
-        """Wait until the tree gives up.
-
-        Raises:
-            PersonaError: which part failed too often, or what no restart can cure.
-        """
-        try:
-            await self._system.wait()
-        except (Escalated, StartFailed, Hung) as error:
-            raise _told(error) from error
-
-    async def drain(self, seconds: float) -> None:
-        """Let the replies in the making finish, for `seconds` at most."""
-        self._refs.heartbeat.tell(Draining())
-        try:
-            await self._refs.responder.ask(Drain(), timeout=seconds)
-        except (AskTimeout, ActorCrashed, ActorStopped) as error:
-            log.warning("drain_incomplete", error=type(error).__name__)
-
-    async def stop(self) -> None:
-        """Stop everything in reverse order."""
-        await self._system.stop()
 
 
 def reply_settings(settings: Settings) -> ReplySettings:
@@ -191,30 +107,10 @@ def build_terminal_tree(
         settings,
         heartbeat=_heartbeat(settings, refs, store, slot := ModelSlot(engine)),
         engine=_engine(settings, home, refs, store, slot),
-        chat=_chat(settings, refs, store, coach, transport, ended),
+        chat=_chat(settings, refs, store=store, coach=coach, transport=transport, ended=ended),
     )
     journal = RestartJournal(store)
     return Tree(ActorSystem(root, fatal=(ConfigError, Escalated, Hung), on_restart=journal.note), refs)
-
-
-class RestartJournal:
-    """Writes restarts down in the store, beside everything else."""
-
-    def __init__(self, store: MessageStore) -> None:
-        self._store = store
-        self._writing: set[asyncio.Task[None]] = set()
-
-    def note(self, actor: str, error: BaseException) -> None:
-        """Store a restart as soon as possible; the kernel has logged it."""
-        task = asyncio.get_running_loop().create_task(self._write(actor, error))
-        self._writing.add(task)  # an unreferenced task may vanish
-        task.add_done_callback(self._writing.discard)
-
-    async def _write(self, actor: str, error: BaseException) -> None:
-        try:
-            await self._store.put_restart(actor, f"{type(error).__name__}: {error}", datetime.now(UTC))
-        except PersonaError as trouble:
-            log.warning("restart_not_written", error=str(trouble))
 
 
 def _root(
@@ -292,6 +188,7 @@ def _engine(settings: Settings, home: Home, refs: Refs, store: MessageStore, slo
 def _chat(
     settings: Settings,
     refs: Refs,
+    *,
     store: MessageStore,
     coach: VoiceCoach,
     transport: Transport,
@@ -315,14 +212,3 @@ def _chat(
         ChildSpec(ref=refs.responder, factory=responder),
         ChildSpec(ref=refs.gateway, factory=gateway),
     )
-
-
-def _told(error: BaseException) -> PersonaError:
-    """Turn what the kernel says into one line for the owner; the program's own errors pass as they are."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, PersonaError):
-            return cause
-        innermost, cause = cause, cause.__cause__
-    name = type(innermost).__name__
-    return PersonaError(f"{error}; the last error was {name}: {innermost}", cure="the log has the details")

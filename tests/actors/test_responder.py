@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from persona.domain.delivery import DeliveryLimits
-from persona.domain.speaking import SpeakingRules
 
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
 from actors.messages import DescribeModel, Draft, Drain, Generate, Handled, MessageArrived, Recall, SendReply
-from actors.responder import ReplySettings, ResponderActor
+from actors.reply import ReplySettings
+from actors.responder import ResponderActor
 from actors.voice import VoiceCoach, VoiceSettings
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import (
@@ -25,7 +24,9 @@ from persona.domain.chat import (
     Recollection,
     snowflake_at,
 )
+from persona.domain.delivery import DeliveryLimits
 from persona.domain.prompt import Role
+from persona.domain.speaking import SpeakingRules
 from persona.ports import Arrival, Finished, FinishReason, ModelInfo, Sampling
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

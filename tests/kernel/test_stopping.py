@@ -144,7 +144,7 @@ def test_deferred_answers_get_actor_stopped_after_stopping_had_its_chance():
             return await super().receive(message) if isinstance(message, EchoLater) else self.later()
 
         def later(self):
-            from actors.kernel import LATER  # noqa: PLC0415 - beside its only use
+            from actors.kernel import LATER
 
             return LATER
 

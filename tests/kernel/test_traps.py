@@ -595,7 +595,7 @@ def test_trap_8_submitting_to_a_host_after_its_loop_has_closed_is_refused():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="uvloop is not available on this system")
 def test_trap_8_uvloop_runs_through_a_runner_without_warnings():
-    import uvloop  # noqa: PLC0415 - not on every system
+    import uvloop
 
     async def main():
         return type(asyncio.get_running_loop())
