@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from persona.domain.speaking import Decision, Reason
 
 from actors.kernel import LATER, Actor, ActorRef, Responder
 from actors.messages import Handled, MessageArrived, Ping, SendReply
 from persona.domain.chat import MessageId
+from persona.domain.speaking import Decision, Reason
 from persona.ports import Arrival, Outcome, Transport
 
 

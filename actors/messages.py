@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from persona.domain.delivery import Delivery
-
 from actors.kernel import Request
 from persona.domain.chat import AuthorId, ChannelId, MessageId, Recollection
+from persona.domain.delivery import Delivery
 from persona.ports import Arrival, ChatRequest, Finished, ModelInfo, Outcome
 
 

@@ -13,15 +13,16 @@ from actors.reply import Lane, ReplyFailedError, ReplySettings, Stages, reseeded
 from actors.voice import Voice, VoiceCoach
 from persona.domain.chat import Author, ChannelId, Message, MessageId, MessageKind, Recollection
 from persona.domain.delivery import Delivery, plan
-from persona.domain.prompt import Scene, render, speaker_names
+from persona.domain.prompt import Scene, Turn, render, speaker_names
 from persona.domain.speaking import ChannelState, Decision, decide
 from persona.domain.verbatim import copied
-from persona.errors import InferenceError
+from persona.errors import InferenceError, StoreError
 from persona.ports import Arrival, ChatRequest, Finished, FinishReason, MessageStore, Outcome, ReplyRecord
 
 _ASK_MARGIN_SECONDS = 5.0
 _WAITING_LIMIT = 4
 _QUERY_MESSAGES = 3
+_TRIES = 2
 STOP_STRINGS = ("<|im_end|>", "<|im_start|>")
 
 
@@ -90,6 +91,7 @@ class ResponderActor(Actor):
         if not decision.speak:
             await self._report(Outcome(arrival=arrival, decision=decision, result="silent"))
             return
+        lane.state = lane.state.after_reply(self._now())  # from here on it counts as having spoken
         lane.waiting.append((arrival, decision))
         if len(lane.waiting) > _WAITING_LIMIT:
             old, why = lane.waiting.popleft()
@@ -122,8 +124,8 @@ class ResponderActor(Actor):
             stages.mark("recall")
             outcome = replace(outcome, recollections=found)
             scene = await self._scene(lane, arrival, voice, found)
-            stages.mark("render")
-            delivery, finished, retries = await self._write(arrival, scene, found, stages)
+            stages.mark("scene")
+            delivery, finished, retries = await self._write(arrival, scene, stages)
             outcome = replace(outcome, finished=finished, retries=retries)
             ids = await self._send(arrival, delivery)
             stages.mark("send")
@@ -166,41 +168,41 @@ class ResponderActor(Actor):
             examples=voice.examples,
         )
 
-    async def _write(
-        self, arrival: Arrival, scene: Scene, found: Sequence[Recollection], stages: Stages
-    ) -> tuple[Delivery, Finished, int]:
-        """Steps 7 to 9; one more try after a crash of the model, or when the draft copies somebody's old message."""
-        names = set(speaker_names(scene).values())
+    async def _write(self, arrival: Arrival, scene: Scene, stages: Stages) -> tuple[Delivery, Finished, int]:
+        """Steps 7 to 9; one more try after a crash of the model, or when the draft copies what somebody once wrote."""
         turns = render(scene)
-        draft, retries = None, 0
-        for attempt in range(2):
-            retries = attempt
-            draft = await self._generate(
-                ChatRequest(
-                    turns=turns,
-                    sampling=reseeded(self._settings.sampling, attempt),
-                    stop=STOP_STRINGS,
-                    deadline=time.monotonic() + self._settings.deadline_seconds,
-                    conversation=str(arrival.channel.id),
-                ),
-                last_try=attempt > 0,
-            )
+        stages.mark("render")
+        failure = ""
+        for attempt in range(_TRIES):
+            request = self._request(arrival, turns, attempt)
+            draft = await self._generate(request, last_try=attempt + 1 == _TRIES)
             stages.mark("generate")
             if draft is None:
                 continue
-            delivery = plan(
-                draft.text,
-                persona_name=scene.identity.name,
-                names=names,
-                limits=self._settings.limits,
-                complete=draft.finished.reason in {FinishReason.END, FinishReason.STOP},
-            )
+            delivery = self._plan(scene, draft)
             stages.mark("plan")
-            whole = "\n".join(part.text for part in delivery.messages)
-            if delivery.messages and copied(whole, (r.text for r in found)) is None:
-                return delivery, draft.finished, retries
-        raise ReplyFailedError(
-            "withheld: it would have been empty or have copied an old message" if draft else "the model failed"
+            failure = _objection(delivery, scene)
+            if not failure:
+                return delivery, draft.finished, attempt
+        raise ReplyFailedError(f"withheld: {failure}")
+
+    def _request(self, arrival: Arrival, turns: tuple[Turn, ...], attempt: int) -> ChatRequest:
+        return ChatRequest(
+            turns=turns,
+            sampling=reseeded(self._settings.sampling, attempt),
+            stop=STOP_STRINGS,
+            deadline=time.monotonic() + self._settings.deadline_seconds,
+            conversation=str(arrival.channel.id),
+        )
+
+    def _plan(self, scene: Scene, draft: Draft) -> Delivery:
+        """Step 9: clean the draft and split it into messages."""
+        return plan(
+            draft.text,
+            persona_name=scene.identity.name,
+            names=set(speaker_names(scene).values()),
+            limits=self._settings.limits,
+            complete=draft.finished.reason in {FinishReason.END, FinishReason.STOP},
         )
 
     async def _generate(self, request: ChatRequest, *, last_try: bool) -> Draft | None:
@@ -261,7 +263,6 @@ class ResponderActor(Actor):
 
     async def _report(self, outcome: Outcome) -> None:
         """Write the decision down, log it, and tell the gateway."""
-        finished = outcome.finished
         self.context.log.info(
             "reply_sent" if outcome.texts else "not_spoken",
             message_id=outcome.arrival.message.id,
@@ -272,23 +273,28 @@ class ResponderActor(Actor):
             retries=outcome.retries,
             **{f"{stage}_ms": ms for stage, ms in outcome.stage_ms.items()},
         )
-        await self._store.put_reply(
-            ReplyRecord(
-                message_id=outcome.arrival.message.id,
-                channel_id=outcome.arrival.channel.id,
-                decided_at=self._now(),
-                spoke=bool(outcome.texts),
-                reason=outcome.decision.reason,
-                outcome=outcome.result,
-                model=self._coach.model_name,
-                prompt_tokens=finished.prompt_tokens if finished else 0,
-                completion_tokens=finished.completion_tokens if finished else 0,
-                retries=outcome.retries,
-                recollections=len(outcome.recollections),
-                stage_ms=outcome.stage_ms,
-            )
-        )
+        try:
+            await self._store.put_reply(self._record(outcome))
+        except StoreError as error:  # a full disk costs the statistics, not the talk
+            self.context.log.warning("reply_not_recorded", error=str(error))
         self._gateway.tell(Handled(outcome=outcome))
+
+    def _record(self, outcome: Outcome) -> ReplyRecord:
+        finished = outcome.finished
+        return ReplyRecord(
+            message_id=outcome.arrival.message.id,
+            channel_id=outcome.arrival.channel.id,
+            decided_at=self._now(),
+            spoke=bool(outcome.texts),
+            reason=outcome.decision.reason,
+            outcome=outcome.result,
+            model=self._coach.model_name,
+            prompt_tokens=finished.prompt_tokens if finished else 0,
+            completion_tokens=finished.completion_tokens if finished else 0,
+            retries=outcome.retries,
+            recollections=len(outcome.recollections),
+            stage_ms=outcome.stage_ms,
+        )
 
     def _drain(self) -> object:
         """Answer now when idle, else as soon as the last running reply is out."""
@@ -302,3 +308,12 @@ class ResponderActor(Actor):
             for drain in self._drains:
                 drain.set_result(self._finished)
             self._drains.clear()
+
+
+def _objection(delivery: Delivery, scene: Scene) -> str:
+    """Say why a draft must not be sent; empty when it may."""
+    if not delivery.messages:
+        return "nothing was left of the draft"
+    whole = "\n".join(part.text for part in delivery.messages)
+    old = (*(found.text for found in scene.recollections), *(line for e in scene.examples for line in e.lines))
+    return "it copied what somebody once wrote" if copied(whole, old) is not None else ""

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from persona.domain.style import choose_examples, style_card
-
 from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
 from actors.messages import DescribeModel
 from persona.domain.prompt import Exchange, Identity
+from persona.domain.style import choose_examples, style_card
 from persona.ports import Arrival, MessageStore, ModelInfo
 
 _SAMPLE_MESSAGES = 3000

@@ -44,7 +44,9 @@ WORDS = (
     "that game was over before it began, honestly",
     "my cat sat on the keyboard and sent the whole report",
 )
-SHAPES = {
+SCRIPT = (" hello", " you", " said", " the", " pizza", " is", " like", " my", " name", " and", " what", " it")
+"""What synthetic models say, round and round: random text would not survive being read again."""
+SHAPES: dict[str, dict[str, int]] = {
     "0.1b": {"hidden": 768, "layers": 12, "heads": 12, "kv_heads": 2, "feed_forward": 2048, "vocabulary": 32_768},
     "0.5b": {"hidden": 896, "layers": 24, "heads": 14, "kv_heads": 2, "feed_forward": 4864, "vocabulary": 151_936},
 }
@@ -148,18 +150,31 @@ def bare_asker(path: Path, load: Load, threads: int, template: str) -> Ask:
             verbose=False,
         )
 
+    drawn = 0
+    draw = llama.sample
+
+    def counting(*args: Any, **more: Any) -> int:
+        nonlocal drawn
+        drawn += 1
+        return draw(*args, **more)
+
+    llama.sample = counting
+
     def one(turns: list[Turn], asked: float) -> tuple[str, int, float | None]:
+        nonlocal drawn
+        drawn = 0
         messages: Any = [{"role": str(turn.role), "content": turn.text} for turn in turns]
         stream = llama.create_chat_completion(
             messages, temperature=0, repeat_penalty=1.0, max_tokens=load.tokens, stream=True
         )
-        text, first = "", None
+        text, first, reason = "", None, None
         for part in stream:
             piece = part["choices"][0]["delta"].get("content", "")
+            reason = part["choices"][0]["finish_reason"]
             if piece and first is None:
                 first = time.perf_counter() - asked
             text += piece
-        return text, len(llama.tokenize(text.encode(), add_bos=False)), first
+        return text, drawn - (reason == "stop"), first  # the token that ends a turn is not counted
 
     def ask(talks: dict[str, list[Turn]]) -> tuple[dict[str, str], int, list[float]]:
         asked = time.perf_counter()
@@ -172,15 +187,17 @@ def bare_asker(path: Path, load: Load, threads: int, template: str) -> Ask:
 
 
 def synthetic(shape: str, folder: Path) -> Path:
-    """Make (once) a random Q4_K_M model of about so many parameters."""
-    from persona.adapters.llama.native import api  # noqa: PLC0415
+    """Make (once) a Q4_K_M model of about so many parameters that repeats itself."""
+    from persona.adapters.llama.native import api, native_log  # noqa: PLC0415
     from tests.fakes.tiny_gguf import TinyModel, write_tiny_gguf  # noqa: PLC0415 - needs gguf
 
     target = folder / f"synthetic-{shape}-q4_k_m.gguf"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"writing {target} ...", file=sys.stderr)
-        raw = write_tiny_gguf(folder / "raw.gguf", TinyModel(context=4096, **SHAPES[shape]))
+        native_log()
+        model = TinyModel(context=4096, script=SCRIPT, endless=True, **SHAPES[shape])
+        raw = write_tiny_gguf(folder / "raw.gguf", model)
         part = folder / "quantized.part"
         params = api.llama_model_quantize_default_params()
         params.ftype = 15  # LLAMA_FTYPE_MOSTLY_Q4_K_M
@@ -269,12 +286,13 @@ def main() -> None:
     }
     for name, ask in askers.items():
         talk(ask, name, 1, 0, load)  # warms up
-    results: list[Result] = []
-    for number in range(1, options.rounds + 1):
-        for conversations in options.conversations:
-            # Whoever goes first alternates, so that neither always profits from a quiet moment.
-            for name in ("bare", "engine") if number % 2 else ("engine", "bare"):
-                results.append(talk(askers[name], name, conversations, number, load))
+    results = [
+        talk(askers[name], name, conversations, number, load)
+        for number in range(1, options.rounds + 1)
+        for conversations in options.conversations
+        # Whoever goes first alternates, so that neither always profits from a quiet moment.
+        for name in (("bare", "engine") if number % 2 else ("engine", "bare"))
+    ]
     rows = [compare(results, conversations) for conversations in options.conversations]
     title = f"{engine.info.name}, {engine.info.parameters / 1e6:.1f} M parameters, {threads} threads"
     engine.close()

@@ -67,10 +67,16 @@ class SpeakingSection(Section):
     """When it speaks. It always answers a mention, a reply and its name."""
 
     enabled: bool = Field(default=True, description="false silences it everywhere.")
-    rate: float = Field(0.03, ge=0, le=1, description="Chance to join in on a message that is not meant for it.")
-    active_rate: float = Field(0.25, ge=0, le=1, description="The same in a talk that it is part of.")
+    rate: float = Field(
+        0.03, ge=0, le=1, description="Chance to join in unasked; 0 means never, in a running talk too."
+    )
+    active_rate: float = Field(
+        0.25, ge=0, le=1, description="The same in a talk that it is part of, where that is higher."
+    )
     active_minutes: float = Field(5, ge=0, le=1440, description="How long it counts as part of a talk.")
-    cooldown_seconds: float = Field(30, ge=0, le=86_400, description="Pause after it joined in unasked.")
+    cooldown_seconds: float = Field(
+        30, ge=0, le=86_400, description="After it spoke, it does not join in unasked for so long."
+    )
     max_age_seconds: float = Field(600, ge=1, le=86_400, description="Older messages are not answered any more.")
     mentions_only: bool = Field(default=False, description="true: never joins in unasked.")
 
@@ -112,7 +118,9 @@ class LogSection(Section):
 class SupervisionSection(Section):
     """How often a failed part is restarted before the process gives up (and systemd starts it anew)."""
 
-    intensity: int = Field(4, ge=0, le=1000, description="Restarts allowed within the period; one more failure ends it.")
+    intensity: int = Field(
+        4, ge=0, le=1000, description="Restarts allowed within the period; one more failure ends it."
+    )
     period_seconds: float = Field(3600, ge=1, le=604_800, description="The period.")
     backoff_seconds: float = Field(1, ge=0, le=600, description="Longest wait before the second restart; then doubles.")
     start_timeout_seconds: float = Field(300, ge=1, le=3600, description="A part that starts slower has failed.")

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def babbling_gguf(tmp_path_factory):
     """A real model of half a megabyte that says random things, depending on everything it has read."""
-    from tests.fakes.tiny_gguf import write_tiny_gguf  # noqa: PLC0415 - only those who ask for it need gguf
+    from tests.fakes.tiny_gguf import write_tiny_gguf
 
     return write_tiny_gguf(tmp_path_factory.mktemp("models") / "babbling.gguf")
 
@@ -14,7 +14,7 @@ def babbling_gguf(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scripted_gguf(tmp_path_factory):
     """A real model that always says `hello stop 🌱!` in eight tokens, the plant's bytes in three of them."""
-    from tests.fakes.tiny_gguf import TinyModel, write_tiny_gguf  # noqa: PLC0415
+    from tests.fakes.tiny_gguf import TinyModel, write_tiny_gguf
 
     script = ["hel", "lo ", "st", "op ", b"\xf0\x9f", b"\x8c", b"\xb1", "!"]
     return write_tiny_gguf(tmp_path_factory.mktemp("models") / "scripted.gguf", TinyModel(script=script))

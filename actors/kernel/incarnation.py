@@ -48,6 +48,8 @@ class Incarnation(Life):
         self._tasks: set[asyncio.Task[Any]] | None = set()
         """The spawned tasks; None when there may be no more."""
         self._survivors: set[asyncio.Task[Any]] = set()
+        self._fatal: BaseException | None = None
+        """An error met while stopping that no restart can cure."""
 
     # --- what the supervisor and the actor call ----------------------------------------------------------------------
 
@@ -141,7 +143,7 @@ class Incarnation(Life):
         if error is None:
             return
         if self._verdict.done() or self.state is State.STOPPING:
-            log.warning("task_failed_while_stopping", actor=self.name, task=task.get_name(), exc_info=error)
+            self._too_late("task_failed_while_stopping", error, task=task.get_name())
         else:
             self._verdict.set_result(Exit(error=error))
 
@@ -183,7 +185,10 @@ class Incarnation(Life):
         tasks, self._tasks = self._tasks or set(), None
         await self._kill(tasks)
         self._settle_deferred(None)
-        self.exit = self._unkillable() if self._survivors else end
+        if self._survivors:
+            self.exit = self._unkillable()
+        else:
+            self.exit = end if self._fatal is None else Exit(error=self._fatal)
 
     async def _run_stopping(self, actor: Actor, deadline: float) -> None:
         async def stopping() -> None:
@@ -195,7 +200,7 @@ class Incarnation(Life):
             log.warning("stopping_timed_out", actor=self.name, seconds=self._spec.stop_timeout)
             await self._kill({task})
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            log.error("stopping_failed", actor=self.name, exc_info=error)
+            self._too_late("stopping_failed", error)
 
     async def _kill(self, tasks: set[asyncio.Task[Any]]) -> None:
         self._survivors |= await kill(tasks, timeout=self._spec.kill_timeout)
@@ -210,8 +215,13 @@ class Incarnation(Life):
         """Return the error that askers hear of; the message in flight may also fail after the end was decided."""
         late = serving.exception() if serving.done() and not serving.cancelled() else None
         if late is not None and late is not end.error:
-            log.warning("failed_while_stopping", actor=self.name, exc_info=late)
+            self._too_late("failed_while_stopping", late)
         return end.error or late
+
+    def _too_late(self, event: str, error: BaseException, **details: str) -> None:
+        """Note an error that comes when the end is decided already: no more than a line in the log, unless fatal."""
+        log.warning(event, actor=self.name, exc_info=error, **details)
+        self._fatal = self._fatal or self._around.fatal_in(error)
 
     def _settle_in_flight(self, error: BaseException | None) -> None:
         """Tell the asker of the message in flight; it is not redelivered, since it may be what the actor died of."""

@@ -62,7 +62,6 @@ class Slot:
 
     async def halt(self, *, final: bool = False) -> BaseException | None:
         """End its life if there is one (for good when `final`), and return the error it ended with."""
-        self.due = None
         if self.life is not None:
             self.life.request_stop(final=final)
         error = await self.bury()

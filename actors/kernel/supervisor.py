@@ -123,14 +123,13 @@ class Supervisor(Life):
         delay = culprit.next_delay(spec.backoff, self._around.chance())
         self._announce(culprit, error, delay)
         index = self._slots.index(culprit)
-        for position in reversed(affected(spec.strategy, index=index, count=len(self._slots))):
-            slot = self._slots[position]
-            if slot.dropped:
-                continue
-            due = max(now + delay, slot.due or now)
-            temporary = slot.spec.restart is Restart.TEMPORARY
-            self._report(slot, await slot.halt(final=temporary))
-            slot.due = None if temporary else due
+        positions = affected(spec.strategy, index=index, count=len(self._slots))
+        group = [self._slots[position] for position in positions if not self._slots[position].dropped]
+        for slot in group:
+            slot.due = max(now + delay, slot.due or now)
+        for slot in reversed(group):
+            stays_down = slot.spec.restart is Restart.TEMPORARY
+            self._report(slot, await slot.halt(final=stays_down))
 
     async def _restart(self, slot: Slot) -> None:
         """Start a child again; a start that fails counts as one more restart."""
@@ -181,6 +180,7 @@ class Supervisor(Life):
     async def _wind_down(self, end: Exit) -> None:
         self.state = State.STOPPING
         for slot in reversed(self._slots):
+            slot.due = None
             error = await slot.halt(final=self._final)
             if error is None:
                 continue

@@ -101,7 +101,7 @@ async def running(open_engine, *, intensity=5, **options):
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what it waits for happens on another thread
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -181,7 +181,7 @@ def test_a_reply_that_nobody_waits_for_any_more_is_cancelled(scripted_gguf):
             with pytest.raises(AskTimeout):
                 await world.say(timeout=0.2)
             gone = asyncio.create_task(world.say())
-            await until(lambda: engines[0].stepping.is_set())
+            await until(engines[0].stepping.is_set)
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone

@@ -29,6 +29,7 @@ from actors.kernel import (
     Request,
     Restart,
     StartFailed,
+    State,
     Strategy,
     SupervisorSpec,
     new_ref,
@@ -68,6 +69,8 @@ class World:
         self.violations = []
         self.starts = defaultdict(list)
         self.stops = defaultdict(list)
+        self.ready = Counter()
+        self.stopped = Counter()
 
     @contextmanager
     def running(self, name, incarnation):
@@ -97,8 +100,12 @@ class Probe(Actor):
         if self.start == "factory":
             raise BoomError("factory")
 
+    @property
+    def me(self):
+        return self.context.name, self.context.incarnation
+
     def here(self):
-        return self.world.running(self.context.name, self.context.incarnation)
+        return self.world.running(*self.me)
 
     async def started(self):
         with self.here():
@@ -116,8 +123,11 @@ class Probe(Actor):
                 case "lose a cancel":
                     await losing_a_cancel(60)
 
+        self.world.ready[self.me] += 1
+
     async def stopping(self):
         name = self.context.name
+        self.world.stopped[self.me] += 1
         if self.context.ref.mailbox.closed:
             self.world.check_that_later_ones_are_gone(name)
         with self.here():
@@ -217,6 +227,7 @@ class Tree(RuleBasedStateMachine):
     )
     def start(self, *, strategies, intensities, types, significant, first_starts):
         self.world.starts.update(first_starts)
+        self.types = types
         self.refs = {name: new_ref(name, mailbox=3) for name in ACTORS}
         options = {
             name: {"restart": types[name], "significant": name in significant and types[name] is not Restart.PERMANENT}
@@ -366,9 +377,21 @@ class Tree(RuleBasedStateMachine):
                 "e",
             ]
 
+    @invariant()
+    def permanent_children_are_alive_or_have_a_restart_coming(self):
+        if not hasattr(self, "system"):
+            return
+        for supervisor in self.system.snapshot().root.walk():
+            states = {child.name: child.state for child in supervisor.children}
+            busy = {State.STARTING, State.STOPPING} & {*states.values(), supervisor.state}
+            if not busy and supervisor.state is State.RUNNING:
+                for name, state in states.items():
+                    assert state is not State.ENDED or self.types[name] is not Restart.PERMANENT
+
     def check_the_end(self):
         self.never_two_incarnations()
         assert asyncio.all_tasks(self.loop) == set()
+        assert self.world.stopped == self.world.ready  # `stopping` ran exactly once in each life that became ready
         assert all(not +running for running in self.world.inside.values())
         assert all(ref.mailbox.closed and not ref.tell("x") for ref in self.refs.values())
         assert all(child.mailbox.depth == 0 for child in self.system.snapshot().actors)

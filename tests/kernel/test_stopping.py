@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from actors.kernel import ActorCrashed, ActorStopped, Lost, State, Strategy, Unkillable
+from actors.kernel import LATER, ActorCrashed, ActorStopped, Lost, State, Strategy, Unkillable
 from tests.kernel.probes import BoomError, Crash, Echo, EchoLater, FatalError, Incarnation, Probe, Tree, started
 from tests.kernel.test_supervision import SLOW, fragile
 from tests.kernel.virtual_clock import now, run_virtual, settle
@@ -139,13 +139,8 @@ def test_nothing_can_be_spawned_after_the_end():
 
 def test_deferred_answers_get_actor_stopped_after_stopping_had_its_chance():
     class Graceful(Probe):
-        async def receive(self, message):
+        async def receive(self, _):
             self.responder = self.respond_later()
-            return await super().receive(message) if isinstance(message, EchoLater) else self.later()
-
-        def later(self):
-            from actors.kernel import LATER
-
             return LATER
 
         async def stopping(self):
@@ -415,3 +410,49 @@ def test_a_fatal_error_that_meets_a_stop_is_still_the_reason_of_the_end():
         return tree.journal
 
     assert run_virtual(main()) == ["stop b1", "stop a1"]
+
+
+@pytest.mark.parametrize("where", ["stopping", "task", "receive"])
+def test_a_fatal_error_while_a_crashed_actor_stops_is_not_followed_by_a_restart(where):
+    class Cursed(Probe):
+        async def stopping(self):
+            if where == "task":
+                self.spawn(self.fail(FatalError("hung"), 0), name="late")
+                await asyncio.sleep(1)
+            if where == "stopping":
+                raise FatalError("hung")
+
+        async def receive(self, message):
+            if where == "receive":
+                self.spawn(self.fail(BoomError("first"), 1), name="first")
+                try:
+                    await asyncio.sleep(5)
+                finally:
+                    raise FatalError("hung")
+            raise BoomError("first")
+
+    async def main():
+        tree = Tree()
+        system = await started(tree, tree.child("a", Cursed), "b")
+        tree["a"].tell("go")
+        with pytest.raises(FatalError, match="hung"):
+            await system.wait()
+        return tree["a"].incarnations, tree.journal
+
+    assert run_virtual(main()) == (1, ["stop b1"])
+
+
+def test_a_fatal_error_in_the_last_stop_is_the_reason_of_the_end():
+    class Cursed(Probe):
+        async def stopping(self):
+            raise FatalError("hung")
+
+    async def main():
+        tree = Tree()
+        system = await started(tree, "a", tree.child("b", Cursed))
+        await system.stop()
+        with pytest.raises(FatalError, match="hung"):
+            await system.wait()
+        return tree.journal
+
+    assert run_virtual(main()) == ["stop a1"]

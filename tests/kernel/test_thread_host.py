@@ -60,7 +60,7 @@ class Counter:
 
 async def until(condition):
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens on a thread
+        while not condition():
             await asyncio.sleep(0.002)
 
 
@@ -370,6 +370,30 @@ def test_a_hung_thread_ends_the_system(run):
         with pytest.raises(Hung, match=r"no progress for 0\.\d s"):
             await system.wait()
         await system.stop()
+        return ref.incarnations
+
+    try:
+        assert run(main()) == 1
+    finally:
+        gate.set()
+
+
+def test_an_actor_that_crashes_while_its_thread_hangs_is_not_restarted(run):
+    gate = threading.Event()
+
+    class Careless(Model):
+        async def receive(self, message):
+            self.host.submit(gate)
+            await until(lambda: self.host.stalled_seconds() > 0)
+            raise BoomError("on the loop")
+
+    async def main():
+        ref, system = model_system(Careless)
+        await system.start()
+        with pytest.raises(ActorCrashed):
+            await ref.ask(Count(1), timeout=10)
+        with pytest.raises(Hung):
+            await system.wait()
         return ref.incarnations
 
     try:

@@ -466,7 +466,7 @@ def test_trap_7_the_log_context_travels_with_the_message_and_names_stay_at_home(
         speaker.tell("go")
         with structlog.contextvars.bound_contextvars(message_id=3):
             listener.tell("later")
-        while len(seen) < 7:  # noqa: ASYNC110 - what is waited for happens in several actors
+        while len(seen) < 7:
             await asyncio.sleep(0.001)
         await system.stop()
 

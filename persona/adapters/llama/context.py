@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from persona.adapters.llama.exit_guard import exit_guard
 from persona.adapters.llama.native import api, native_log
 from persona.adapters.llama.settings import LlamaSettings, default_threads
 from persona.errors import InferenceError, ModelFileError
@@ -73,27 +74,33 @@ class Context:
     """The attention cache of one model and the computation on it; one thread uses it, `close` it before the model."""
 
     def __init__(self, model: Any, settings: LlamaSettings, *, context_tokens: int, sequences: int) -> None:
-        """Make room for `slots` replies of `context_tokens` each, in one pool that all sequences share.
+        """Make room for so many sequences of `context_tokens` each.
 
         Raises:
             ModelFileError: the memory for it is not there.
         """
         threads = settings.threads or default_threads(int(api.llama_model_n_params(model)))
         params = api.llama_context_default_params()
-        params.n_ctx = settings.slots * context_tokens
+        params.n_ctx = sequences * context_tokens
         params.n_batch = max(settings.batch_tokens, sequences)
         params.n_ubatch = min(params.n_batch, _MICRO_BATCH)
         params.n_seq_max = sequences
         # One row of logits for each sequence; the default would reserve one for every token of a batch.
         params.n_outputs_max = sequences
-        params.kv_unified = True
+        # A buffer for each sequence: in a common one every reply would look at the tokens of all others.
+        params.kv_unified = False
+        if not settings.gpu_layers:
+            # Measured on CPUs: flash attention takes up to eight times as long for pieces of less than 64 tokens,
+            # and those are what a chat is made of (a new message, or one token for each of several replies).
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.n_threads = params.n_threads_batch = threads
         if settings.exact_cache:
-            params.type_k = params.type_v = 0
-            params.flash_attn_type = 0
+            params.type_k = params.type_v = api.GGML_TYPE_F32
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         messages = native_log()
         messages.take_error()
-        self.handle: Any = api.llama_init_from_model(model, params)
+        with exit_guard():
+            self.handle: Any = api.llama_init_from_model(model, params)
         if not self.handle:
             raise ModelFileError(
                 f"the model {settings.path} does not fit into memory: {messages.take_error()}",
@@ -101,11 +108,6 @@ class Context:
             )
         self._memory = api.llama_get_memory(self.handle)
         self._batch = Batch(params.n_batch)
-
-    @property
-    def cells(self) -> int:
-        """Tokens that fit into the cache."""
-        return int(api.llama_n_ctx(self.handle))
 
     @property
     def batch_capacity(self) -> int:
@@ -119,7 +121,8 @@ class Context:
             InferenceError: the computation failed; the cache of these sequences can no longer be trusted.
         """
         outputs = self._batch.fill(pieces)
-        code = api.llama_decode(self.handle, self._batch.native)
+        with exit_guard():
+            code = api.llama_decode(self.handle, self._batch.native)
         if code != 0:
             raise InferenceError(f"llama.cpp could not compute {self._batch.native.n_tokens} tokens (code {code})")
         return outputs
@@ -136,10 +139,10 @@ class Context:
         """Remove a sequence."""
         api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
-    def copy(self, source: int, target: int, count: int) -> None:
-        """Let `target` begin with the first `count` tokens of `source`; nothing is computed or moved."""
+    def copy(self, source: int, target: int) -> None:
+        """Replace a sequence by a copy of another one (only whole ones can be copied: cut it afterwards)."""
         self.clear(target)
-        api.llama_memory_seq_cp(self._memory, source, target, 0, count)
+        api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def close(self) -> None:
         """Free the cache; safe to call twice."""

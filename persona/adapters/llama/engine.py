@@ -49,7 +49,7 @@ class LlamaEngine:
         self._shared_chunk = min(settings.shared_batch_tokens, settings.batch_tokens)
         self._context: Context = model.context
         self._writer = PromptWriter(model.vocabulary, model.template, context_tokens=model.info.context_tokens)
-        self._book = SequenceBook(count=model.sequences, cells=self._context.cells, reuse=model.can_reuse)
+        self._book = SequenceBook(count=model.sequences, reuse=model.can_reuse)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._events: list[Event] = []
@@ -131,9 +131,7 @@ class LlamaEngine:
         """Give waiting jobs a place in the cache, first come first served."""
         while self._waiting and len(self._running) < self._slots:
             job = self._waiting[0]
-            placement = self._book.place(
-                job.prompt.tokens, reserve=job.prompt.cells, conversation=job.request.conversation
-            )
+            placement = self._book.place(job.prompt.tokens, conversation=job.request.conversation)
             if placement is None:
                 return
             self._waiting.popleft()
@@ -144,13 +142,11 @@ class LlamaEngine:
         """Do to the cache what the books say; return how many tokens of the prompt are in it now."""
         target, keep = placement.target, placement.keep
         if placement.source is not None:
-            self._context.copy(placement.source.index, target.index, keep)
-        elif not keep or not self._context.cut(target.index, keep):
+            self._context.copy(placement.source.index, target.index)
+        if not keep or not self._context.cut(target.index, keep):
             self._context.clear(target.index)
             target.tokens.clear()
             keep = 0
-        for sequence in placement.evicted:
-            self._context.clear(sequence.index)
         return keep
 
     def _compose(self) -> list[tuple[Job, Piece]]:

@@ -80,7 +80,7 @@ def _assemble(settings: LlamaSettings, file: ModelFile, model: Any) -> LoadedMod
     )
     context_tokens = _context_tokens(settings, int(api.llama_model_n_ctx_train(model)))
     can_reuse = not (api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model))
-    wanted = settings.slots * (1 + settings.resident) if can_reuse else settings.slots
+    wanted = settings.slots + (settings.resident if can_reuse else 0)
     sequences = min(wanted, int(api.llama_max_parallel_sequences()))
     info = ModelInfo(
         name=model_name(model, file.path),

@@ -20,6 +20,7 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 
 import llama_cpp
 
+from persona.adapters.llama.exit_guard import exit_guard
 from persona.adapters.llama.settings import LlamaSettings
 from persona.errors import ModelFileError
 
@@ -29,8 +30,8 @@ api: Any = llama_cpp
 """llama.cpp's C functions; untyped, because the wrapper's types do not tell pointers apart."""
 
 _WARN, _ERROR, _CONTINUED = 3, 4, 5
-_MEANT_SO = "possible training context overflow"
-"""llama.cpp warns that the pool is larger than one context window: it is, several replies share it."""
+_MEANT_SO = "n_ctx_train"
+"""llama.cpp warns of every context window that is not exactly the model's own; ours is chosen."""
 _LINE_LIMIT = 400
 
 
@@ -93,7 +94,8 @@ def load_model(settings: LlamaSettings) -> Any:
         log.warning("gpu_layers_ignored", reason="this build of llama-cpp-python has no GPU support")
     params = api.llama_model_default_params()
     params.n_gpu_layers = settings.gpu_layers
-    model = api.llama_model_load_from_file(os.fsencode(settings.path), params)
+    with exit_guard():
+        model = api.llama_model_load_from_file(os.fsencode(settings.path), params)
     if not model:
         raise ModelFileError(
             f"llama.cpp cannot load {settings.path}: {messages.take_error()}",

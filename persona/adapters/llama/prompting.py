@@ -21,11 +21,6 @@ class Prompt:
     max_tokens: int
     dropped_lines: int
 
-    @property
-    def cells(self) -> int:
-        """Room in the attention cache that prompt and reply take at most."""
-        return len(self.tokens) + self.max_tokens
-
 
 class PromptWriter:
     """Writes prompts for one model."""

@@ -31,7 +31,8 @@ class LlamaSettings:
         gpu_layers: layers to put on the GPU; -1 puts all of them there.
         batch_tokens: prompt tokens read in one step while nobody waits for the next word.
         shared_batch_tokens: the same while other replies are being written, so that those do not stutter.
-        resident: finished conversations whose cache is kept, for each slot.
+        resident: further conversations whose attention cache is kept, so that their next reply begins sooner. Each
+            slot and each of these takes memory for a whole context window.
         template: the model's own chat template, or ChatML.
         exact_cache: keep the attention cache in 32 bits (for comparisons with other programs).
     """
@@ -44,7 +45,7 @@ class LlamaSettings:
     gpu_layers: int = 0
     batch_tokens: int = 512
     shared_batch_tokens: int = 128
-    resident: int = 3
+    resident: int = 2
     template: TemplateChoice = TemplateChoice.AUTO
     exact_cache: bool = False
 

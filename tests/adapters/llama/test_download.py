@@ -139,7 +139,7 @@ def test_offline_is_one_clear_line_and_leaves_nothing_behind(tmp_path):
         ({"revision": "v9"}, 404, "RevisionNotFound", "has no file"),
     ],
 )
-def test_what_the_hub_refuses_is_explained(hub, wanted, fields, status, code, words):
+def test_what_the_hub_refuses_is_explained(hub, wanted, fields, status, code, words):  # noqa: PLR0917
     hub.status, hub.error_code = status, code
     assert words in failure(changed(wanted, **fields))
     assert not wanted.folder.exists()

@@ -20,8 +20,8 @@ def open_engine():
     opened = []
 
     def opener(path, *, clock=time.monotonic, **settings):
-        from persona.adapters.llama.engine import LlamaEngine  # noqa: PLC0415 - loads the native library
-        from persona.adapters.llama.loading import load  # noqa: PLC0415
+        from persona.adapters.llama.engine import LlamaEngine
+        from persona.adapters.llama.loading import load
 
         chosen = LlamaSettings(path=path, threads=1, **settings)
         opened.append(LlamaEngine(load(chosen, check_model(chosen)), clock=clock))
@@ -141,7 +141,8 @@ def test_a_reused_prefix_gives_the_same_scores(open_engine, babbling_gguf):
     whole = scores(fresh, Piece(sequence=0, position=0, tokens=prompt, wants_next=True))
     shared = open_engine(babbling_gguf, exact_cache=True)
     scores(shared, Piece(sequence=0, position=0, tokens=[*prompt[:40], 7, 7, 7], wants_next=True))
-    shared._context.copy(0, 1, 40)
+    shared._context.copy(0, 1)
+    assert shared._context.cut(1, 40)
     copied = scores(shared, Piece(sequence=1, position=40, tokens=prompt[40:], wants_next=True))
     assert shared._context.cut(0, 40)
     cut = scores(shared, Piece(sequence=0, position=40, tokens=prompt[40:], wants_next=True))
@@ -169,7 +170,7 @@ def test_more_conversations_than_fit_still_get_their_own_answers(open_engine, ba
 
 
 def test_the_books_are_what_the_cache_holds(open_engine, babbling_gguf):
-    from persona.adapters.llama.native import api  # noqa: PLC0415
+    from persona.adapters.llama.native import api
 
     engine = open_engine(babbling_gguf, slots=2, context_tokens=256, resident=2)
     for n in range(12):
@@ -194,7 +195,7 @@ def test_a_seed_repeats_a_reply_and_without_one_they_differ(open_engine, babblin
 
 
 def test_the_penalty_prefilter_changes_no_reply(open_engine, babbling_gguf, monkeypatch):
-    from persona.adapters.llama.native import api  # noqa: PLC0415
+    from persona.adapters.llama.native import api
 
     strong = [replace(LIVELY, top_k=top_k, repetition_penalty=1.7, seed=seed)
               for top_k in (1, 5, 40) for seed in range(4)]
@@ -345,7 +346,7 @@ def test_what_goes_wrong_with_one_reply_leaves_the_others_alone(open_engine, scr
 
 
 def test_a_failed_computation_fails_its_replies_and_the_next_ones_work(open_engine, scripted_gguf, monkeypatch):
-    from persona.adapters.llama.native import api  # noqa: PLC0415
+    from persona.adapters.llama.native import api
 
     engine = open_engine(scripted_gguf)
     real = api.llama_decode
@@ -359,7 +360,7 @@ def test_a_failed_computation_fails_its_replies_and_the_next_ones_work(open_engi
 
 
 def test_an_engine_that_only_fails_gives_up(open_engine, scripted_gguf, monkeypatch):
-    from persona.adapters.llama.native import api  # noqa: PLC0415
+    from persona.adapters.llama.native import api
 
     engine = open_engine(scripted_gguf)
     monkeypatch.setattr(api, "llama_decode", lambda *_: -3)
@@ -420,7 +421,7 @@ def test_closing_twice_and_with_replies_in_the_making_is_safe(open_engine, scrip
 
 
 def test_the_factory_hashes_a_file_again_only_when_it_changed(tmp_path, scripted_gguf, monkeypatch):
-    from persona.adapters.llama import factory  # noqa: PLC0415
+    from persona.adapters.llama import factory
 
     path = tmp_path / "m.gguf"
     path.write_bytes(scripted_gguf.read_bytes())

@@ -39,7 +39,7 @@ print("alive", bool(native.api.llama_model_load_from_file({str(tmp_path / "bad.g
 
 
 def test_what_llama_cpp_complains_of_reaches_the_log_and_the_error(tmp_path):
-    from persona.adapters.llama.native import load_model  # noqa: PLC0415
+    from persona.adapters.llama.native import load_model
 
     path = tmp_path / "bad.gguf"
     path.write_bytes(b"no model at all")
@@ -50,7 +50,7 @@ def test_what_llama_cpp_complains_of_reaches_the_log_and_the_error(tmp_path):
 
 
 def test_one_core_stays_free_and_small_models_take_fewer(monkeypatch):
-    import os  # noqa: PLC0415
+    import os
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     assert default_threads(3_000_000_000) == 3
