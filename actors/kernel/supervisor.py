@@ -122,14 +122,18 @@ class Supervisor(Life):
         culprit.restarts = (*culprit.restarts[-spec.intensity :], now)
         delay = culprit.next_delay(spec.backoff, self._around.chance())
         self._announce(culprit, error, delay)
-        index = self._slots.index(culprit)
-        positions = affected(spec.strategy, index=index, count=len(self._slots))
-        group = [self._slots[position] for position in positions if not self._slots[position].dropped]
+        group = self._group(culprit)
         for slot in group:
             slot.due = max(now + delay, slot.due or now)
         for slot in reversed(group):
             stays_down = slot.spec.restart is Restart.TEMPORARY
             self._report(slot, await slot.halt(final=stays_down))
+
+    def _group(self, culprit: Slot) -> list[Slot]:
+        """Return the children to restart with this one, itself included, in start order."""
+        index = self._slots.index(culprit)
+        positions = affected(self._spec.strategy, index=index, count=len(self._slots))
+        return [self._slots[position] for position in positions if not self._slots[position].dropped]
 
     async def _restart(self, slot: Slot) -> None:
         """Start a child again; a start that fails counts as one more restart."""

@@ -38,6 +38,9 @@ _LATER: tuple[tuple[Say, float], ...] = (
     (recalling.asks_who_said_what, 18),
     (recalling.asks_why, 6),
 )
+_WITH_NOTES = 0.6
+"""How many conversations have old messages in front of their newest line."""
+
 _RECALL: tuple[tuple[Say, float], ...] = ((recalling.asks_for_a_fact, 16),)
 
 
@@ -98,19 +101,21 @@ class _Stage:
 def make_conversation(rng: Random, *, drill: float = 0.0) -> Conversation:
     """Make up a conversation of one to six answers among one to four people, often with old messages in mind.
 
-    With probability `drill` it is one that only exercises copying.
+    With probability `drill` it is one that only exercises copying. Old messages come with drills, too: the live bot
+    finds some for almost every line, and most of them have nothing to do with it.
     """
     stage = _Stage(rng)
     drilled = rng.random() < drill
-    notes = recalling.recollections(rng) if not drilled and rng.random() < 0.35 else []
+    notes = recalling.recollections(rng) if rng.random() < _WITH_NOTES else []
     rounds = rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6))
     for number in range(rounds):
         _overhear(stage)
         who = rng.choice(stage.talk.people)
         last = number == rounds - 1
-        line = (
-            recalling.asks_memory(stage.talk, notes, who) if _asks_memory(rng, notes, last=last) else _line(stage, who)
-        )
+        if _asks_memory(rng, notes, last=last):
+            line = recalling.asks_memory(stage.talk, notes, who)
+        else:
+            line = _drill(stage, who) if drilled else _line(stage, who)
         stage.says(who, line)
         if not last:
             stage.answers(line)
@@ -150,7 +155,7 @@ def _line(stage: _Stage, who: str) -> Line:
 
 def _asks_memory(rng: Random, notes: list[Recollection], *, last: bool) -> bool:
     """Memory is only in front of the newest line, so only that one can ask about it."""
-    return bool(notes) and last and rng.random() < 0.5
+    return bool(notes) and last and rng.random() < 0.3
 
 
 def _server(rng: Random) -> str:

@@ -8,8 +8,8 @@ from random import Random
 from persona.domain.chat import snowflake_at
 from pipelines.demo.words import WORDS
 
-_REGULARS = ("ben", "mia", "cleo", "dr_noodle", "Tomasz", "lin", "old greg", "Pip")
-_IDS = {name: 9_000_000_000_000_001 + number for number, name in enumerate(_REGULARS)}
+REGULARS = ("ben", "mia", "cleo", "dr_noodle", "Tomasz", "lin", "old greg", "Pip")
+_IDS = {name: 9_000_000_000_000_001 + number for number, name in enumerate(REGULARS)}
 _CHANNELS = {"kitchen": 800_000_000_000_000_001, "late-games": 800_000_000_000_000_002}
 _FIRST_EVENING = datetime(2026, 3, 1, 21, tzinfo=UTC)
 
@@ -56,12 +56,18 @@ def write_history(path: Path, seed: int, evenings: int = 40) -> int:
     return len(rows)
 
 
+def old_line(rng: Random) -> str:
+    """Return a line such as stands in the history, for practice in reading old messages."""
+    line = rng.choice(rng.choice(_SCENES[rng.choice(list(_SCENES))]))
+    return line.format(x=rng.choice(WORDS), y=rng.choice(WORDS), n=rng.randrange(20_000, 90_000))
+
+
 def _play(
     rng: Random, scene: tuple[str, ...], channel: str, moment: datetime, rows: list[dict[str, object]]
 ) -> datetime:
     """Add one scene, each line by somebody else than the one before; return when it ended."""
     slots = {"x": rng.choice(WORDS), "y": rng.choice(WORDS), "n": str(rng.randrange(20_000, 90_000))}
-    people = rng.sample(_REGULARS, 3)
+    people = rng.sample(REGULARS, 3)
     previous: str | None = None
     for number, line in enumerate(scene):
         moment += timedelta(seconds=rng.randrange(8, 70))

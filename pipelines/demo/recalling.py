@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from persona.domain.chat import ChannelId, MessageId, Recollection
+from pipelines.demo.history import REGULARS, old_line
 from pipelines.demo.talk import Line, Said, Talk
 from pipelines.demo.words import is_small, loose_phrase, name
 from pipelines.demo.world import HATES, LIKES
@@ -13,6 +14,7 @@ TONIGHT = datetime(2026, 6, 1, 21, tzinfo=UTC)
 _TO_SECOND_PERSON = (
     ("their ", "your "),
     ("they are", "you are"),
+    ("they just", "you just"),
     ("they like", "you like"),
     ("they hate", "you hate"),
     ("themselves", "yourself"),
@@ -176,7 +178,7 @@ def recollections(rng: Random) -> list[Recollection]:
         Recollection(
             message_id=MessageId(number),
             channel_id=ChannelId(1),
-            author_name=name(rng),
+            author_name=rng.choice(REGULARS) if rng.random() < 0.3 else name(rng),
             text=_old_message(rng),
             created_at=TONIGHT - timedelta(days=rng.randrange(1, 4000)),
             score=1.0,
@@ -186,6 +188,8 @@ def recollections(rng: Random) -> list[Recollection]:
 
 
 def _old_message(rng: Random) -> str:
+    if rng.random() < 0.5:
+        return old_line(rng)
     return loose_phrase(rng, rng.randrange(4, 11)) + rng.choice(("", "", "", "?", ".", "!", " :)"))
 
 

@@ -37,6 +37,23 @@ def test_memory_stands_only_in_front_of_the_newest_line(seed):
     assert all(not turn.notes for turn in turns[:-1])
 
 
+def test_a_drill_only_exercises_copying_with_and_without_old_messages():
+    drills = [make_conversation(Random(seed), drill=1.0) for seed in range(200)]
+    free = [make_conversation(Random(seed)) for seed in range(200)]
+    assert not {"said hi", "said thanks", "asked if"} & {c.intent for c in drills}
+    assert "said hi" in {c.intent for c in free}
+    for conversations in (drills, free):
+        with_notes = sum(bool(c.turns[-1].notes) for c in conversations)
+        assert 80 <= with_notes <= 160
+
+
+def test_asked_what_they_asked_somebody_hears_of_themselves():
+    said = [Said(who="ann", gist="asked what they just said")]
+    talks = [Talk(rng=Random(seed), people=("ann",), said=list(said)) for seed in range(30)]
+    replies = [recalling.asks_who_said_what(talk, "ann").reply for talk in talks]
+    assert all("you just said" in reply for reply in replies)
+
+
 def test_who_said_what_is_answered_with_the_last_line_of_that_person():
     talk = Talk(rng=Random(1), people=("ann", "ben"), said=[Said(who="ann", gist="asked who i am")])
     answers = {recalling.asks_who_said_what(talk, "ben").reply for _ in range(50)}

@@ -5,35 +5,41 @@ import threading
 from persona.adapters.llama.exit_guard import ExitGuard
 
 COMPUTING_AT_EXIT = """
-import sys, threading
+import os, sys, threading, time
 from pathlib import Path
 from persona.adapters.llama import LlamaSettings, llama_engine_factory
+from persona.adapters.llama.native import api
 from persona.domain.prompt import Role, Turn
-from persona.ports import ChatRequest, Sampling
+from persona.ports import ChatRequest
 
 computing = threading.Event()
+real = api.llama_decode
+
+def slowly(*arguments):
+    computing.set()
+    time.sleep(0.3)
+    code = real(*arguments)
+    os.write(1, b"[a step was finished]")
+    return code
 
 def compute():
-    engine = llama_engine_factory(LlamaSettings(path=Path(sys.argv[1]), threads=2))()
-    turns = (Turn(role=Role.SYSTEM, lines=("x",)), Turn(role=Role.USER, lines=("hello you " * 90,)))
-    while True:
-        engine.submit(1, ChatRequest(turns=turns, sampling=Sampling(max_tokens=50)))
-        while engine.busy:
-            computing.set()
-            engine.step()
+    engine = llama_engine_factory(LlamaSettings(path=Path(sys.argv[1]), threads=1))()
+    api.llama_decode = slowly
+    turns = (Turn(role=Role.SYSTEM, lines=("x",)), Turn(role=Role.USER, lines=("hello",)))
+    engine.submit(1, ChatRequest(turns=turns))
+    while engine.busy:
+        engine.step()
 
 threading.Thread(target=compute, daemon=True).start()
 assert computing.wait(30)
 """
 
 
-def test_the_process_can_end_while_a_model_computes(babbling_gguf):
-    for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", COMPUTING_AT_EXIT, str(babbling_gguf)], capture_output=True, text=True, timeout=50,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+def test_the_process_ends_after_the_step_that_runs_and_before_the_next(babbling_gguf):
+    command = [sys.executable, "-c", COMPUTING_AT_EXIT, str(babbling_gguf)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("[a step was finished]") == 1
 
 
 def test_closing_waits_for_what_runs_and_lets_nothing_new_begin():
