@@ -79,7 +79,8 @@ class InferenceActor(Actor):
         """Drop what is being written and free the model."""
         for task in self._running:
             task.cancel()
-        await self.model.close()
+        if self.model.stalled_seconds() <= self._stall_seconds:  # a hung model cannot be closed: leave it behind
+            await self.model.close()
 
     def describe(self) -> str:
         """Say in a few words what is going on."""

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from persona.cli.parser import build_parser
-from persona.errors import EXIT_FAILED, EXIT_INTERRUPTED, PersonaError
+from persona.errors import EXIT_FAILED, EXIT_INTERRUPTED, HungError, PersonaError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +26,9 @@ def report(command: Callable[[], int], *, debug: bool) -> int:
         if debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(redact(f"persona: {error}"), file=sys.stderr)
+        if isinstance(error, HungError):
+            sys.stderr.flush()
+            os._exit(error.exit_code)  # a hung native call would hold up every gentler way out
         return error.exit_code
     except KeyboardInterrupt:
         print("persona: interrupted", file=sys.stderr)

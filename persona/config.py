@@ -1,4 +1,4 @@
-"""config.toml and the environment become one frozen `Settings`; what is unknown, mistyped or out of range is an error."""
+"""config.toml and the environment become frozen `Settings`; what is unknown, mistyped or out of range is an error."""
 
 import difflib
 import json

@@ -9,6 +9,7 @@ PersonaError                 1  something failed; the line says what and what to
 ├── ImportFailedError        1  nothing could be read from what was given
 ├── InferenceError           1  the language model failed
 │   └── PromptTooLongError   1  not even the newest turn fits the context window
+├── HungError                1  something in the process cannot be stopped any more: leave without waiting for it
 ├── DownloadError            1  a model could not be fetched
 └── AlreadyRunningError     75  another process holds the data folder
 """
@@ -67,6 +68,10 @@ class InferenceError(PersonaError):
 
 class PromptTooLongError(InferenceError):
     """Not even the system prompt and the newest turn fit the context window."""
+
+
+class HungError(PersonaError):
+    """Something in the process cannot be stopped any more; only the end of the process helps."""
 
 
 class DownloadError(PersonaError):

@@ -6,10 +6,20 @@ from datetime import UTC, datetime
 
 import structlog
 
-from actors.kernel import ActorCrashed, ActorRef, ActorStopped, ActorSystem, AskTimeout, Escalated, Hung, StartFailed
+from actors.kernel import (
+    ActorCrashed,
+    ActorRef,
+    ActorStopped,
+    ActorSystem,
+    AskTimeout,
+    Escalated,
+    Hung,
+    StartFailed,
+    Unkillable,
+)
 from actors.messages import Drain, Draining, TreeReady
 from actors.threaded_model import ThreadedChatModel
-from persona.errors import PersonaError
+from persona.errors import HungError, PersonaError
 from persona.options import EngineFactory
 from persona.ports import ChatModel, MessageStore
 
@@ -72,7 +82,7 @@ class Tree:
         """
         try:
             await self._system.wait()
-        except (Escalated, StartFailed, Hung) as error:
+        except (Escalated, StartFailed, Hung, Unkillable) as error:
             raise _told(error) from error
 
     async def drain(self, seconds: float) -> None:
@@ -84,8 +94,15 @@ class Tree:
             log.warning("drain_incomplete", error=type(error).__name__)
 
     async def stop(self) -> None:
-        """Stop everything in reverse order."""
-        await self._system.stop()
+        """Stop everything in reverse order.
+
+        Raises:
+            HungError: a part ignores that.
+        """
+        try:
+            await self._system.stop()
+        except Unkillable as error:
+            raise _told(error) from error
 
 
 class RestartJournal:
@@ -110,6 +127,8 @@ class RestartJournal:
 
 def _told(error: BaseException) -> PersonaError:
     """Turn what the kernel says into one line for the owner; the program's own errors pass as they are."""
+    if isinstance(error, Hung | Unkillable):
+        return HungError(str(error), cure="the process ends now and has to be started anew")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, PersonaError):

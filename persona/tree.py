@@ -31,6 +31,9 @@ from persona.options import EngineFactory, Home, TerminalOptions
 from persona.ports import Memory, MessageStore, Sampling, Transport
 from persona.running import ModelSlot, Refs, RestartJournal, Tree
 
+_MODEL_STOP_SECONDS = 25.0
+"""A step of the model cannot be interrupted; reading a large piece of prompt may take this long."""
+
 _SEARCH_SHARE = 0.9
 """Of the time that the responder waits for memory: the retriever should give up first, and say why."""
 
@@ -179,7 +182,7 @@ def _engine(settings: Settings, home: Home, refs: Refs, store: MessageStore, slo
         )
 
     start = settings.supervision.start_timeout_seconds
-    model = ChildSpec(ref=refs.inference, factory=inference, start_timeout=start)
+    model = ChildSpec(ref=refs.inference, factory=inference, start_timeout=start, stop_timeout=_MODEL_STOP_SECONDS)
     if not settings.memory.enabled:
         return (model,)
     return (model, ChildSpec(ref=refs.retriever, factory=retriever, start_timeout=start))

@@ -43,15 +43,15 @@ COMMANDS: tuple[Command, ...] = (
         name="chat",
         module="persona.cli.chat",
         summary="Talk to the persona in the terminal with whatever model is configured.",
-        example="example:\n  python -m persona chat\n  printf 'ann: hi!\\nben: who spoke?\\n' | python -m persona chat --json",
+        example="example:\n  python -m persona chat\n  printf 'ann: hi!\\n' | python -m persona chat --json",
         add_options=add_chat_options,
     ),
     Command(
         name="import",
         module="persona.cli.import_",
-        summary="Read DiscordChatExporter files (.json, .json.gz), JSONL, or folders of them into the message store.",
-        example="example:\n  python -m persona import exports/\nExit code 0 when anything could be read; bad records are "
-        "counted and named.",
+        summary="Read DiscordChatExporter files (.json, .json.gz), JSONL, or folders of them.",
+        example="example:\n  python -m persona import exports/\nExit code 0 when anything could be read; bad "
+        "records are counted and named.",
         add_options=_import_options,
     ),
     Command(

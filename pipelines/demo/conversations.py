@@ -35,7 +35,7 @@ _ANY_TIME: tuple[tuple[Say, float], ...] = (
 )
 _LATER: tuple[tuple[Say, float], ...] = (
     *((piece.line, piece.weight) for piece in FOLLOW_UPS),
-    (recalling.asks_who_said_what, 18),
+    (recalling.asks_who_said_what, 30),
     (recalling.asks_why, 6),
 )
 _WITH_NOTES = 0.6
@@ -115,7 +115,7 @@ def make_conversation(rng: Random, *, drill: float = 0.0) -> Conversation:
         if _asks_memory(rng, notes, last=last):
             line = recalling.asks_memory(stage.talk, notes, who)
         else:
-            line = _drill(stage, who) if drilled else _line(stage, who)
+            line = _drill(stage, who, last=last) if drilled else _line(stage, who)
         stage.says(who, line)
         if not last:
             stage.answers(line)
@@ -138,12 +138,17 @@ def _overhear(stage: _Stage) -> None:
         stage.says(who, say(stage.talk, who))
 
 
-def _drill(stage: _Stage, who: str) -> Line:
-    """Repeat, quote, name: what needs nothing but an eye for what stands above."""
-    if stage.talk.said and stage.rng.random() < 0.4:
-        return recalling.asks_who_said_what(stage.talk, who)
-    say = stage.rng.choice((topics.repeats, topics.repeats, topics.says_anything, recalling.asks_own_name))
-    return say(stage.talk, who)
+def _drill(stage: _Stage, who: str, *, last: bool) -> Line:
+    """Ask for something that stands above; before the newest line also say what can be asked for."""
+    talk, rng = stage.talk, stage.rng
+    asks: list[Say] = [recalling.asks_who_said_what] * 4 if talk.said else []
+    asks += [recalling.asks_for_a_fact] * 2 if talk.facts else []
+    asks += [topics.repeats, recalling.asks_own_name] if not asks or rng.random() < 0.3 else []
+    if last or rng.random() < 0.3:
+        return rng.choice(asks)(talk, who)
+    piece = rng.choices(SET_PIECES, [piece.weight for piece in SET_PIECES])[0]
+    say = rng.choice((topics.tells_a_fact, topics.says_anything, topics.asks_opinion, piece.line, piece.line))
+    return say(talk, who)
 
 
 def _line(stage: _Stage, who: str) -> Line:

@@ -59,7 +59,7 @@ class ScriptedMemory(LanceMemory):
 async def eventually(look, wanted):
     """Look again and again until it is as wanted; how long that takes is another thread's business."""
     async with asyncio.timeout(UNTIL):
-        while not wanted(await look()):  # noqa: ASYNC110 - what it waits for cannot set an event
+        while not wanted(await look()):
             await asyncio.sleep(0.01)
 
 

@@ -36,6 +36,81 @@ def console(typed, *, as_json=False, patience=5.0):
 def hear(typed, *, answer=None, **options):
     """Let the transport hear everything; `answer` makes an outcome of each arrival."""
     transport, out = console(typed, **options)
+    heard = []
+
+    async def main():
+        async for arrival in transport.listen():
+            heard.append(arrival)
+            outcome = answer(arrival) if answer else Outcome(arrival=arrival, decision=NO, result="silent")
+            await transport.report(outcome)
+
+    asyncio.run(main())
+    return heard, out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "text"),
+    [
+        ("hello", "you", "hello"),
+        ("ann: hello", "ann", "hello"),
+        ("Dr. No: two: colons", "Dr. No", "two: colons"),
+        ("see http://example.org now", "you", "see http://example.org now"),
+        ("http://example.org", "you", "http://example.org"),
+        ("no space:here", "you", "no space:here"),
+        ("ann:", "you", "ann:"),
+        (":) hi", "you", ":) hi"),
+    ],
+)
+def test_who_says_what(line, name, text):
+    (arrival,), _ = hear(line + "\n")
+    assert (arrival.message.author.display_name, arrival.message.content) == (name, text)
+
+
+def test_the_same_name_is_the_same_person_in_any_case_and_never_the_persona():
+    heard, _ = hear("ann: one\nANN: two\nben: three\nPip: four\n")
+    ids = [arrival.message.author.id for arrival in heard]
+    assert ids[0] == ids[1] != ids[2]
+    assert all(arrival.message.author.id != arrival.self_id for arrival in heard)
+
+
+def test_every_run_is_a_channel_of_its_own_that_is_not_stored():
+    (first, second), _ = hear("one\ntwo\n")
+    assert first.channel == second.channel
+    assert first.channel.kind is ChannelKind.TERMINAL
+    assert first.message.id < second.message.id
+
+
+def test_quit_ends_it_and_blank_lines_are_nothing():
+    heard, _ = hear("\n   \none\n/quit\ntwo\n")
+    assert [arrival.message.content for arrival in heard] == ["one"]
+
+
+def test_why_before_and_after_the_first_line():
+    _, out = hear("/why\nhi\n/why\n")
+    assert out.splitlines()[0] == "(nothing has been said yet)"
+    assert out.splitlines()[1] == NO.explain()
+
+
+def test_a_line_that_should_have_been_answered_is_explained():
+    _, out = hear("hi\n", answer=lambda arrival: Outcome(arrival=arrival, decision=YES, result="too slow"))
+    assert out == "(Pip has no answer: too slow)\n"
+
+
+def test_json_gives_one_object_a_reply_and_nothing_for_silence():
+    def answer(arrival):
+        if arrival.message.content == "quiet":
+            return Outcome(arrival=arrival, decision=NO, result="silent")
+        return Outcome(arrival=arrival, decision=YES, result="sent", texts=("a", "b"), stage_ms={"send": 1.0})
+
+    _, out = hear("ann: loud\nquiet\n", answer=answer, as_json=True)
+    (reply,) = map(json.loads, out.splitlines())
+    assert reply["messages"] == ["a", "b"]
+    assert reply["text"] == "a\nb"
+    assert (reply["name"], reply["answers"], reply["error"]) == ("Pip", "ann", None)
+
+
+def test_a_lost_answer_does_not_block_the_next_line():
+    transport, out = console("one\ntwo\n", patience=0.05)
 
     async def main():
         return [arrival.message.content async for arrival in transport.listen()]

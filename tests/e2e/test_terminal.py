@@ -161,3 +161,13 @@ class TestTheModelThreadDies:
         with sqlite3.connect(installed.folder / "data/demo/persona.db") as database:
             assert database.execute("SELECT count(*) FROM restarts").fetchone() == (4,)
         database.close()
+
+
+def test_a_model_that_hangs_ends_the_process_with_1_and_one_line(installed):
+    installed.config("[heartbeat]\nstall_seconds = 1\n[supervision]\ndrain_seconds = 1\n")
+    process = installed.start("config.toml", module="tests.fakes.hanging_program")
+    _, err = process.communicate("ann: hi\nann: boom\nann: hi\n", timeout=50)
+    assert process.returncode == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("persona: ")
+    assert "Traceback" not in err

@@ -193,7 +193,7 @@ def test_a_file_cut_off_anywhere_keeps_what_came_before_and_says_so(at):
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
 def test_a_compressed_file_cut_off_keeps_what_came_before(share, tmp_path):
-    import random  # noqa: PLC0415
+    import random
 
     letters = random.Random(1)
     messages = [dce_message(n, "".join(letters.choices("abcdefghij ", k=200))) for n in range(3000)]

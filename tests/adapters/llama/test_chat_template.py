@@ -96,8 +96,12 @@ def test_a_template_that_fails_on_later_turns_fails_that_request_only():
 
 @pytest.mark.parametrize(
     ("source", "ours", "forced", "name"),
-    [(NO_SYSTEM, False, False, "model"), (NO_SYSTEM, True, False, "chatml"), (NO_SYSTEM, False, True, "chatml"),
-     (None, False, False, "chatml")],
+    [
+        (NO_SYSTEM, False, False, "model"),
+        (NO_SYSTEM, True, False, "chatml"),
+        (NO_SYSTEM, False, True, "chatml"),
+        (None, False, False, "chatml"),
+    ],
 )
 def test_which_template_is_chosen(source, ours, forced, name):
     chosen = choose_template(source, commands=COMMANDS, ours=ours, force_chatml=forced, context=CONTEXT)

@@ -296,7 +296,7 @@ def test_tail_and_before_walk_a_channel_backwards(tmp_path):
 def test_tail_reads_the_index_and_sorts_nothing(tmp_path):
     path = tmp_path / "a.db"
     with_store(path, lambda store: store.put_messages(chatter(10)))
-    from persona.adapters.sqlite.reading import TAIL  # noqa: PLC0415 - the statement itself is what is examined
+    from persona.adapters.sqlite.reading import TAIL
 
     plan = " ".join(row[3] for row in query(path, "EXPLAIN QUERY PLAN " + TAIL, KITCHEN, 1 << 62, 20))
     assert "USING INDEX messages_by_channel (channel_id=? AND id<?)" in plan
