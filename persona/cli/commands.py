@@ -17,9 +17,9 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None]
 
 
-def add_chat_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversation in the terminal."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each reply")
+def add_chat_options(parser: argparse.ArgumentParser, default: object = argparse.SUPPRESS) -> None:
+    """Options of the conversation in the terminal; a command keeps what was given before its name."""
+    parser.add_argument("--json", action="store_true", default=default, help="print one JSON object for each reply")
 
 
 def _import_options(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser)
-    commands.add_chat_options(parser)
+    commands.add_chat_options(parser, default=False)
     parser.set_defaults(run=_lazily("persona.cli.chat"))
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in commands.COMMANDS:
