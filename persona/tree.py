@@ -108,7 +108,7 @@ def build_terminal_tree(
     )
     root = _root(
         settings,
-        heartbeat=_heartbeat(settings, refs, store, slot := ModelSlot(engine)),
+        heartbeat=_heartbeat(settings, refs, store, slot := ModelSlot(engine), coach),
         engine=_engine(settings, home, refs, store, slot),
         chat=_chat(settings, refs, store=store, coach=coach, transport=transport, ended=ended),
     )
@@ -134,7 +134,7 @@ def _root(
     return supervisor("root", heartbeat, supervisor("engine", *engine), supervisor("chat", *chat))
 
 
-def _heartbeat(settings: Settings, refs: Refs, store: MessageStore, slot: ModelSlot) -> ChildSpec:
+def _heartbeat(settings: Settings, refs: Refs, store: MessageStore, slot: ModelSlot, coach: VoiceCoach) -> ChildSpec:
     beat = settings.heartbeat
     lifecycle = Lifecycle()
     watched = [refs.inference, refs.ingest, refs.responder, refs.gateway]
@@ -148,6 +148,7 @@ def _heartbeat(settings: Settings, refs: Refs, store: MessageStore, slot: ModelS
             notifier=SdNotify(),
             lifecycle=lifecycle,
             stalled_seconds=slot.stalled_seconds,
+            activity=lambda: f"model {coach.model_name}" if coach.model_name else "",
             settings=HeartbeatSettings(
                 interval_seconds=beat.interval_seconds,
                 ping_timeout_seconds=beat.ping_timeout_seconds,
