@@ -58,7 +58,7 @@ class SamplingSection(Section):
     top_p: float = Field(0.95, gt=0, le=1, description="Keep the likeliest words up to this share of probability.")
     top_k: int = Field(40, ge=0, le=1000, description="Keep at most this many words; 0 keeps all.")
     min_p: float = Field(0.05, ge=0, le=1, description="Drop words less likely than this share of the best one.")
-    repetition_penalty: float = Field(1.1, ge=1, le=2, description="Makes repeated words less likely; 1 is off.")
+    repetition_penalty: float = Field(1.05, ge=1, le=2, description="Makes repeated words less likely; 1 is off.")
     max_tokens: int = Field(120, ge=1, le=4096, description="Longest reply, in tokens (about 4 letters each).")
     seed: int = Field(-1, ge=-1, le=2**32 - 2, description="A fixed number repeats the same replies; -1 draws one.")
 
