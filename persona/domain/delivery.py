@@ -186,7 +186,7 @@ def _speaker(names: Collection[str]) -> re.Pattern[str] | None:
         return None
     name = f"(?i:{'|'.join(known)})"
     marked = rf"[*_\[]{{0,3}}{name}[*_\]]{{0,3}}(?: \(to [^\n]*\))?[*_]{{0,3}}[ \t]*:[*_]{{0,3}}(?=\s|\Z)"
-    return re.compile(rf"[ \t]*(?:{marked}|<{name}>)")
+    return re.compile(rf"\s*(?:{marked}|<{name}>)")
 
 
 def _whole_sentences(text: str) -> str:

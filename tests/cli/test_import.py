@@ -169,7 +169,7 @@ def test_imported_messages_are_findable(tmp_path, capsys, monkeypatch):
 
 def test_interrupted_it_keeps_what_was_stored_and_a_second_run_goes_on(home, capsys):
     record, template = json.dumps(dce_message(1, "w" * 50)), dce_message(1)["id"]
-    texts = ",".join(record.replace(template, str(10**17 + n)) for n in range(60_000))
+    texts = ",".join(record.replace(template, str(10**17 + n)) for n in range(150_000))
     export = write(home / "big.json", json.dumps(dce_document()).replace("[]", f"[{texts}]"))
     database = home / "data" / "persona.db"
     process = subprocess.Popen(
@@ -186,11 +186,11 @@ def test_interrupted_it_keeps_what_was_stored_and_a_second_run_goes_on(home, cap
     assert process.returncode == 130
     assert "what was stored stays" in errors
     ((stored,),) = query(database, "SELECT count(*) FROM messages")
-    assert 0 < stored < 60_000
+    assert 0 < stored < 150_000
     assert stored % 1000 == 0
     code, report, _ = run(capsys, export, "--json")
     assert code == 0
-    assert numbers(report)["stored"] == 60_000 - stored
+    assert numbers(report)["stored"] == 150_000 - stored
 
 
 @needs_shared
