@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where demo.gguf and the rest go")
     demo.add_argument("--work", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="checkpoints (runs/demo)")
     demo.add_argument("--seed", type=int, default=7, help="the same seed makes the same corpus (7)")
-    demo.add_argument("--steps", type=int, default=3600, help="training steps (3600)")
+    demo.add_argument("--steps", type=int, default=5300, help="training steps (5300)")
     demo.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
     demo.set_defaults(module="pipelines.demo.pipeline")
     score = subparsers.add_parser(

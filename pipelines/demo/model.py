@@ -21,7 +21,7 @@ class Shape:
     heads: int = 6
     kv_heads: int = 2
     feed_forward: int = 512
-    context: int = 1024
+    context: int = 512
     rope_base: float = 10_000.0
     epsilon: float = 1e-6
 

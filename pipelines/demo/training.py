@@ -17,42 +17,50 @@ from pipelines.demo.model import Qwen2, Shape
 from pipelines.demo.tokenizer import encode
 
 _BATCH = 20
-_COPIED_TOKENS = 1600
+_COPY_ROWS, _COPY_WIDTH = 24, 72
 _SPECIAL_TOKENS = 3
-_POOL = 32 * _BATCH
-"""Conversations that are sorted by length before they are put into batches, which saves padding."""
+_POOL = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How to train: `steps` of 20 conversations of up to `limit` tokens, a cosine from `peak` with a short warm-up.
+    """How to train: `steps` of 20 conversations of up to `limit` tokens.
 
-    It begins with `copy_steps` of nothing but sequences that repeat themselves, and goes on with drills in copying:
-    more than half of the conversations at first, fewer and fewer over `drill_steps`. Without them a model this small
-    takes hours to find out that names can be copied (why repetition teaches that: "In-context Learning and Induction
-    Heads", Olsson et al. 2022).
+    After `first_steps`, when it knows the words, come `copy_steps` of nothing but sequences that repeat themselves, and
+    then conversations again, at first most of them drills in copying, fewer and fewer over `drill_steps`. Without this
+    a model so small takes hours to find out that names can be copied (why repetition teaches that: "In-context
+    Learning and Induction Heads", Olsson et al. 2022). Every part begins with a warm-up; the last one ends in a cosine.
     """
 
     steps: int
     seed: int
     peak: float = 2e-3
-    warm_up: int = 200
+    warm_up: int = 60
     limit: int = 512
     save_every: int = 100
-    drill_steps: int = 2000
-    copy_steps: int = 400
+    first_steps: int = 1400
+    copy_steps: int = 600
+    drill_steps: int = 1500
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step (from 0); both parts begin with a warm-up."""
-        talked = step - self.copy_steps
-        if talked < 0:
+        """Return the learning rate of a step (from 0)."""
+        if step < self.first_steps:
             return self.peak * min(1.0, (step + 1) / self.warm_up)
-        cosine = 0.5 * (1 + math.cos(math.pi * talked / max(1, self.steps - self.copy_steps)))
+        copied = step - self.first_steps
+        if copied < self.copy_steps:
+            return 0.75 * self.peak * min(1.0, (copied + 1) / self.warm_up)
+        talked = copied - self.copy_steps
+        cosine = 0.5 * (1 + math.cos(math.pi * talked / max(1, self.steps - self.first_steps - self.copy_steps)))
         return self.peak * min(1.0, (talked + 1) / self.warm_up) * (0.02 + 0.98 * cosine)
+
+    def copies(self, step: int) -> bool:
+        """Whether a step is one of nothing but repetition."""
+        return 0 <= step - self.first_steps < self.copy_steps
 
     def drill(self, step: int) -> float:
         """Return the share of drills around a step."""
-        return max(0.02, 0.6 * (1 - (step - self.copy_steps) / self.drill_steps))
+        talked = step - self.first_steps - self.copy_steps
+        return 0.3 if talked < 0 else max(0.05, 0.7 * (1 - talked / self.drill_steps))
 
 
 def train(
@@ -83,32 +91,44 @@ def train(
 
 def batches(tokenizer: Tokenizer, plan: Plan, first: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (ids, weights), each (rows, tokens), from step `first` to the end of the plan."""
-    for step in range(first, min(plan.copy_steps, plan.steps)):
-        yield _repetition(Random(f"{plan.seed}/copy {step}"), tokenizer.get_vocab_size())
-    first = max(0, first - plan.copy_steps)
-    steps = plan.steps - plan.copy_steps
-    per_pool = _POOL // _BATCH
-    for number in range(first // per_pool, math.ceil(steps / per_pool)):
-        rng = Random(f"{plan.seed}/{number}")
-        drill = plan.drill(plan.copy_steps + number * per_pool)
-        rows = sorted(
-            (encode(tokenizer, make_conversation(rng, drill=drill), plan.limit) for _ in range(_POOL)), key=_length
-        )
-        pool = [rows[start : start + _BATCH] for start in range(0, _POOL, _BATCH)]
-        rng.shuffle(pool)
-        begin = max(0, first - number * per_pool)
-        for batch in pool[begin : steps - number * per_pool]:
-            yield _padded(batch)
+    pool: list[list[tuple[list[int], list[float]]]] = []
+    pool_number = -1
+    for step in range(first, plan.steps):
+        if plan.copies(step):
+            yield _repetition(Random(f"{plan.seed}/copy {step}"), tokenizer.get_vocab_size())
+            continue
+        number, place = divmod(step, _POOL)
+        if number != pool_number:
+            pool, pool_number = _pool(tokenizer, plan, number), number
+        yield _padded(pool[place])
+
+
+def _pool(tokenizer: Tokenizer, plan: Plan, number: int) -> list[list[tuple[list[int], list[float]]]]:
+    """Make the batches of 32 steps at once: sorted by length before they are cut, which saves padding."""
+    rng = Random(f"{plan.seed}/{number}")
+    drill = plan.drill(number * _POOL)
+    made = (make_conversation(rng, drill=drill) for _ in range(_POOL * _BATCH))
+    rows = sorted((encode(tokenizer, conversation, plan.limit) for conversation in made), key=_length)
+    pool = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    rng.shuffle(pool)
+    return pool
 
 
 def _repetition(rng: Random, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Return rows of random tokens, each twice in a row, of which the second time counts."""
-    width = rng.randrange(4, 25)
-    torch_rng = torch.Generator().manual_seed(rng.randrange(2**31))
-    once = torch.randint(_SPECIAL_TOKENS, vocabulary, (_COPIED_TOKENS // width, width), generator=torch_rng)
-    weights = torch.cat((torch.zeros_like(once), torch.ones_like(once)), 1).float()
-    weights[:, width] = 0.0  # where it starts again cannot be known
-    return torch.cat((once, once), 1), weights
+    """Return rows of random tokens in which one piece comes again and again; every time but the first counts."""
+    noise = torch.Generator().manual_seed(rng.randrange(2**31))
+    ids = torch.randint(_SPECIAL_TOKENS, vocabulary, (_COPY_ROWS, _COPY_WIDTH), generator=noise)
+    weights = torch.zeros(_COPY_ROWS, _COPY_WIDTH)
+    for row in range(_COPY_ROWS):
+        width = rng.randrange(4, 16)
+        start = rng.randrange(6)
+        piece = ids[row, start : start + width].clone()
+        at = start + width + rng.randrange(12)
+        while at + width <= _COPY_WIDTH:
+            ids[row, at : at + width] = piece
+            weights[row, at + 1 : at + width] = 1.0  # that it begins again cannot be known
+            at += width + rng.randrange(12)
+    return ids, weights
 
 
 def _length(row: tuple[list[int], list[float]]) -> int:

@@ -13,6 +13,7 @@ from actors.kernel import (
     Request,
     new_ref,
 )
+from actors.kernel.envelope import Envelope
 from tests.kernel.probes import BoomError, Crash, Echo, EchoLater, Probe, Tree, started
 from tests.kernel.virtual_clock import now, run_virtual, settle
 
@@ -176,6 +177,23 @@ def test_lapsed_asks_leave_the_mailbox_and_are_never_handled():
         return full, free, tree.restarts, tree.journal
 
     assert run_virtual(main()) == (False, [True, True], [], ["a1 got room", "a1 got again", "stop a1"])
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_envelope_that_lapsed_before_its_asker_could_react_is_skipped(answered):
+    async def main():
+        tree = Tree()
+        system = await started(tree, "a")
+        reply = asyncio.get_running_loop().create_future()
+        deadline = now() + 10 if answered else now()
+        tree["a"].mailbox.offer(Envelope(Crash(BoomError("seen!")), reply, deadline))
+        if answered:
+            reply.set_result("by somebody else")
+        await tree["a"].ask(Echo(), timeout=5)
+        await system.stop()
+        return tree.restarts
+
+    assert run_virtual(main()) == []
 
 
 def test_an_ask_after_the_deadline_times_out_at_once():

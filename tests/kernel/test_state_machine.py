@@ -383,7 +383,8 @@ class Tree(RuleBasedStateMachine):
             return
         for supervisor in self.system.snapshot().root.walk():
             states = {child.name: child.state for child in supervisor.children}
-            busy = {State.STARTING, State.STOPPING} & {*states.values(), supervisor.state}
+            # While it starts or stops something, it has not heard of what else has happened.
+            busy = {State.STARTING, State.STOPPING} & {child.state for child in supervisor.walk()}
             if not busy and supervisor.state is State.RUNNING:
                 for name, state in states.items():
                     assert state is not State.ENDED or self.types[name] is not Restart.PERMANENT

@@ -290,6 +290,26 @@ def test_one_for_one_children_do_not_wait_for_each_others_backoff():
     assert run_virtual(main()) == (2, 0, ["waiting", "running"])
 
 
+def test_a_group_restart_does_not_shorten_the_backoff_of_a_child_that_waits_already():
+    async def main():
+        tree = Tree()
+        system = await started(tree, "a", "b", strategy=Strategy.REST_FOR_ONE, backoff=SLOW)
+        for _ in range(2):
+            tree["b"].tell(Crash(BoomError()))
+            await settle()
+        tree.take()
+        await asyncio.sleep(10)
+        tree["a"].tell(Crash(BoomError()))
+        await asyncio.sleep(1)
+        soon = tree.take()
+        await tree["b"].ask(Incarnation(), timeout=1000)
+        at = now()
+        await system.stop()
+        return soon, at
+
+    assert run_virtual(main()) == (["stop a1", "start a2"], pytest.approx(99.9, abs=0.01))
+
+
 def test_messages_wait_in_the_mailbox_while_the_actor_is_down():
     async def main():
         tree = Tree()

@@ -119,6 +119,7 @@ def test_trap_1_an_interrupt_and_one_more_cancellation_leave_nobody_behind(tmp_p
                     finally:
                         print("journal:", tree.journal)
 
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the tests run in the background
             with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
                 asyncio.run(main())
             """
