@@ -84,14 +84,17 @@ def print_report(report: ImportReport, stream: TextIO) -> None:
     console = Console(file=stream)
     if report.files:
         console.print(_table(report))
+        for item in report.files:
+            for line in _problems(item.problems):
+                console.print(f"  {escape(printable(item.file.path.name))}: {escape(line)}", highlight=False)
         rate = report.read / report.seconds if report.seconds else 0.0
         console.print(f"{report.read:,} messages in {report.seconds:.1f} s ({rate:,.0f} a second)", highlight=False)
     if report.indexed:
         console.print(f"{report.indexed:,} of them made findable in {report.index_seconds:.1f} s", highlight=False)
     if report.not_recognised:
         console.print(f"Not recognised ({len(report.not_recognised)}):", highlight=False)
-        for item in report.not_recognised[:_SHOWN_NOT_RECOGNISED]:
-            console.print(f"  {escape(printable(str(item.path)))}: {escape(item.reason)}", highlight=False)
+        for other in report.not_recognised[:_SHOWN_NOT_RECOGNISED]:
+            console.print(f"  {escape(printable(str(other.path)))}: {escape(other.reason)}", highlight=False)
         more = len(report.not_recognised) - _SHOWN_NOT_RECOGNISED
         if more > 0:
             console.print(f"  and {more} more", highlight=False)
@@ -143,21 +146,20 @@ def _numbers(item: FileReport | ImportReport) -> Mapping[str, Any]:
 
 def _table(report: ImportReport) -> Table:
     table = Table(caption_justify="left")
-    table.add_column("file", overflow="fold")
+    table.add_column("file", overflow="fold", min_width=24)
     for name in ("read", "stored", "updated", "unchanged", "refused", "skipped"):
         table.add_column(name, justify="right")
-    table.add_column("problems", overflow="fold")
     for item in report.files:
         cells = (f"{number:,}" for number in _numbers(item).values())
-        table.add_row(escape(printable(item.file.path.name)), *cells, escape(_problems(item.problems)))
+        table.add_row(escape(printable(item.file.path.name)), *cells)
     if len(report.files) > 1:
         table.add_section()
-        table.add_row("all", *(f"{number:,}" for number in _numbers(report).values()), "")
+        table.add_row("all", *(f"{number:,}" for number in _numbers(report).values()))
     return table
 
 
-def _problems(problems: Iterable[Problem]) -> str:
-    return "\n".join(
+def _problems(problems: Iterable[Problem]) -> list[str]:
+    return [
         f"{problem.count:,} x {problem.reason} (first: {problem.where})" + ("" if problem.lost else ", message kept")
         for problem in problems
-    )
+    ]

@@ -4,6 +4,11 @@ from pathlib import Path
 
 PERSONA_NAME = "Pip"
 SERVER_NAME = "the night kitchen"
+CONTEXT_TOKENS = 512
+"""The longest conversations it was trained on: beyond them it rambles."""
+
+MODEL_SHA256 = "2357c3306c52c146fc7f3d2c0dc1b889c2985cd2d73668bcae5116b421cd9ac2"
+"""Of the model file that is shipped: it changes only together with the scores in README.md."""
 
 
 def demo_model_path() -> Path:

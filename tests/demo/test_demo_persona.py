@@ -1,11 +1,12 @@
 """The shipped demo: a small whole model, a history that imports, and answers that fit."""
 
 import asyncio
+import hashlib
 
 from persona.adapters.exports import find_exports
 from persona.adapters.llama import LlamaSettings, check_model
 from persona.adapters.sqlite import SqliteStore
-from persona.demo import PERSONA_NAME, SERVER_NAME, demo_history_path, demo_model_path
+from persona.demo import MODEL_SHA256, PERSONA_NAME, SERVER_NAME, demo_history_path, demo_model_path
 from persona.importing import import_files
 from pipelines.demo.history import write_history
 from pipelines.demo.score import score
@@ -19,6 +20,10 @@ def test_the_model_is_small_and_says_what_it_is():
     assert (checked.persona_name, checked.server_name) == (PERSONA_NAME, SERVER_NAME)
     assert checked.prompt_hash
     assert checked.header.text("general.license") == "CC0-1.0"
+
+
+def test_the_model_is_the_one_that_was_scored():
+    assert hashlib.sha256(demo_model_path().read_bytes()).hexdigest() == MODEL_SHA256
 
 
 def test_the_model_answers_fresh_conversations():
