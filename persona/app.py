@@ -66,13 +66,14 @@ def checked_engine(settings: "Settings") -> "tuple[Settings, EngineFactory]":
 def llama_settings(settings: "Settings") -> "LlamaSettings":
     """Translate [model] into what the engine needs; without a path that is the built-in demo."""
     from persona.adapters.llama import LlamaSettings, TemplateChoice  # noqa: PLC0415 - not needed for --help
-    from persona.demo import demo_model_path  # noqa: PLC0415
+    from persona.demo import CONTEXT_TOKENS, MODEL_SHA256, demo_model_path  # noqa: PLC0415 - not needed for --help
 
     model = settings.model
+    demo = not model.path
     return LlamaSettings(
-        path=Path(model.path) if model.path else demo_model_path(),
-        sha256=model.sha256,
-        context_tokens=model.context_tokens,
+        path=demo_model_path() if demo else Path(model.path),
+        sha256=MODEL_SHA256 if demo else model.sha256,
+        context_tokens=model.context_tokens or (CONTEXT_TOKENS if demo else 0),
         slots=model.slots,
         threads=model.threads,
         gpu_layers=model.gpu_layers,

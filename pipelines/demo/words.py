@@ -46,12 +46,16 @@ PETS = (
 
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cr dr fl gr kl pl sh sl st th tr".split()
 _VOWELS = "a e i o u ai ee oo ou y".split()
+_RUDE = ("shit", "tit", "slut", "twat", "coon", "nig", "kik", "gook", "spic", "cock", "cunt", "fuck", "dik")
 _ENDS = ("", "", "n", "r", "x", "s", "k", "t", "l")
 
 
 def made_up(rng: Random, syllables: int) -> str:
-    """Return a word that does not exist, of so many syllables."""
-    return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)) + rng.choice(_ENDS)
+    """Return a word that does not exist, of so many syllables, and that no grandmother would mind."""
+    while True:
+        text = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)) + rng.choice(_ENDS)
+        if not any(rude in text for rude in _RUDE):
+            return text
 
 
 def word(rng: Random) -> str:
