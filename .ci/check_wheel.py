@@ -8,7 +8,7 @@ NEEDED = (
     "persona/__main__.py",
     "persona/demo/history.jsonl",
     "persona/demo/demo.gguf",
-    "persona/adapters/sqlite/migrations/0001_initial.sql",
+    "persona/adapters/sqlite/migrations/0001_chat.sql",
     "actors/kernel/__init__.py",
     "pipelines/__main__.py",
 )
