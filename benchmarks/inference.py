@@ -90,9 +90,7 @@ def line(conversation: int, turn: int, round_number: int) -> str:
 
 def talk(ask: Ask, name: str, conversations: int, number: int, load: Load) -> Result:
     """Let some conversations run for a few turns and time them."""
-    talks = {
-        f"{number}-{c}": [Turn(role=Role.SYSTEM, lines=tuple(SYSTEM.splitlines()))] for c in range(conversations)
-    }
+    talks = {f"{number}-{c}": [Turn(role=Role.SYSTEM, lines=tuple(SYSTEM.splitlines()))] for c in range(conversations)}
     tokens, firsts = 0, []
     began = time.perf_counter()
     for turn in range(load.turns):
@@ -241,8 +239,15 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=title)
-    for column in ("conversations", "bare tok/s", "engine tok/s", "engine / bare", "bare first s", "engine first s",
-                   "engine / bare"):
+    for column in (
+        "conversations",
+        "bare tok/s",
+        "engine tok/s",
+        "engine / bare",
+        "bare first s",
+        "engine first s",
+        "engine / bare",
+    ):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
@@ -298,8 +303,14 @@ def main() -> None:
     engine.close()
     show(rows, f"{title}: median (range) of {options.rounds} rounds")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    report = {"model": title, "sha256": checked.sha256, "machine": platform.platform(), "load": asdict(load),
-              "rows": rows, "rounds": [asdict(result) for result in results]}
+    report = {
+        "model": title,
+        "sha256": checked.sha256,
+        "machine": platform.platform(),
+        "load": asdict(load),
+        "rows": rows,
+        "rounds": [asdict(result) for result in results],
+    }
     options.output.write_text(json.dumps(report, indent=2), encoding="utf-8")
     print(f"written to {options.output}")
 
