@@ -178,6 +178,8 @@ def test_interrupted_it_keeps_what_was_stored_and_a_second_run_goes_on(home, cap
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         stderr=subprocess.PIPE,
         text=True,
+        # Started in the background by a shell, the tests ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     while process.poll() is None and not (database.exists() and query(database, "SELECT count(*) FROM messages")[0][0]):
         time.sleep(0.01)
