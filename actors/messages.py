@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from actors.kernel import Request
 from persona.domain.chat import AuthorId, ChannelId, MessageId, Recollection
+from persona.domain.commands import Answer, Invocation
 from persona.domain.delivery import Delivery
 from persona.ports import Arrival, ChatRequest, Finished, ModelInfo, Outcome
 
@@ -14,6 +16,75 @@ class MessageArrived:
     """Gateway -> ingest, responder: somebody said something."""
 
     arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """Gateway -> ingest: events of these channels were lost on the way (the mailbox was full); read them again."""
+
+    channel_ids: frozenset[ChannelId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch(Request[None]):
+    """Commands, app -> ingest: read the history of these channels (None: all on the allow-list); answers when done."""
+
+    channel_ids: frozenset[ChannelId] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchStatus:
+    """How far catching up is: counts since it began; `seconds_left` None while nobody can say."""
+
+    running: bool
+    channels_done: int = 0
+    channels_total: int = 0
+    messages: int = 0
+    added: int = 0
+    requests: int = 0
+    messages_per_second: float = 0.0
+    seconds_left: float | None = None
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeFetch(Request[FetchStatus]):
+    """Commands, cli -> ingest: how far is it?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(Request[int]):
+    """Commands -> ingest: forget a person, or single messages; answers with how many messages were removed.
+
+    Goes through ingest because only there what is on its way into the store is known, too.
+    """
+
+    author_id: AuthorId | None = None
+    message_ids: frozenset[MessageId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenNow:
+    """Ingest -> responder: let go of what you still hold of a person or of messages."""
+
+    author_id: AuthorId | None = None
+    message_ids: frozenset[MessageId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Respond(Request[None]):
+    """Commands -> gateway: show an answer to whoever gave the command; again for the same one replaces it."""
+
+    invocation: Invocation
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muted:
+    """Commands -> responder: keep quiet in a channel until a time; None: speak again."""
+
+    channel_id: ChannelId
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -142,6 +142,28 @@ class TerminalSection(Section):
     answer_everything: bool = Field(default=True, description="false: it follows [speaking] here, too.")
 
 
+Snowflake = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class DiscordSection(Section):
+    """Life on Discord; the token comes from DISCORD_TOKEN or a systemd credential, never from this file."""
+
+    channels: tuple[Snowflake, ...] = Field((), description="Channel ids to put on the allow-list at the start.")
+    prefix: str = Field("!", min_length=1, max_length=5, description="What commands typed as messages start with.")
+    admins: tuple[Snowflake, ...] = Field((), description="User ids that may use the admin commands.")
+    admin_roles: tuple[Snowflake, ...] = Field((), description="Role ids whose members may do so, too.")
+    contact: str = Field("", max_length=200, description='Whom members ask about their data; "" names the owner.')
+    requests_per_second: float = Field(
+        47, ge=0.1, le=50, description="Requests used for reading history; Discord allows 50, replies need some."
+    )
+    reconcile_hours: float = Field(
+        48, ge=0, le=8760, description="After an outage, look for edits and deletions this far back."
+    )
+    reconcile_messages: int = Field(1000, ge=0, le=1_000_000, description="The same, in messages of each channel.")
+    api_url: str = Field("", description='Another Discord-compatible server, such as https://host/api/v10; "" is none.')
+    gateway_url: str = Field("", description='Its gateway, such as wss://host/; "" asks the API.')
+
+
 class Settings(Section):
     """Everything that can be set; one attribute for each table of config.toml."""
 
@@ -156,6 +178,7 @@ class Settings(Section):
     supervision: SupervisionSection = SupervisionSection()
     heartbeat: HeartbeatSection = HeartbeatSection()
     terminal: TerminalSection = TerminalSection()
+    discord: DiscordSection = DiscordSection()
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -11,6 +11,9 @@ PersonaError                 1  something failed; the line says what and what to
 │   └── PromptTooLongError   1  not even the newest turn fits the context window
 ├── HungError                1  something in the process cannot be stopped any more: leave without waiting for it
 ├── DownloadError            1  a model could not be fetched
+├── TransportError           1  the other side (Discord) cannot be reached or failed; trying again may help
+│   └── AccessError          1  a channel is gone, or the right to read it is missing
+├── DeliveryError            1  an answer cannot be delivered
 └── AlreadyRunningError     75  another process holds the data folder
 """
 
@@ -76,6 +79,18 @@ class HungError(PersonaError):
 
 class DownloadError(PersonaError):
     """A model could not be fetched."""
+
+
+class TransportError(PersonaError):
+    """The other side cannot be reached or failed; trying again later may help."""
+
+
+class AccessError(TransportError):
+    """A channel is gone, or the right to read it is missing; trying again does not help."""
+
+
+class DeliveryError(PersonaError):
+    """An answer cannot be delivered: what it answers is gone, or the right to write is missing."""
 
 
 class AlreadyRunningError(PersonaError):

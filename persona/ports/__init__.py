@@ -1,5 +1,9 @@
 """The doors between the persona and the outside: what actors may ask of a model, a store, a memory, a transport."""
 
+from persona.ports.desk import AuditEntry, Desk
+from persona.ports.history import PAGE_MESSAGES, History, Page, ReadableChannel
+from persona.ports.journal import PendingReply, ReplyJournal
+from persona.ports.ledger import ConsentLedger, Forgotten
 from persona.ports.memory import Memory, MemoryQuery
 from persona.ports.model import (
     ChatEngine,
@@ -13,18 +17,47 @@ from persona.ports.model import (
     TextDelta,
 )
 from persona.ports.process import Notifier
+from persona.ports.progress import ChannelProgress, IngestProgress
 from persona.ports.store import Health, MemoryChange, MemoryOp, MessageStore, ReplyRecord, StoreCounts
-from persona.ports.transport import Arrival, Outcome, Transport
+from persona.ports.transport import (
+    Arrival,
+    ChannelGone,
+    ChannelSeen,
+    CommandInvoked,
+    Edited,
+    LinkDown,
+    LinkUp,
+    Outcome,
+    Reacted,
+    ReactionsCleared,
+    Removed,
+    Transport,
+    TransportEvent,
+)
 
 __all__ = [
+    "PAGE_MESSAGES",
     "Arrival",
+    "AuditEntry",
+    "ChannelGone",
+    "ChannelProgress",
+    "ChannelSeen",
     "ChatEngine",
     "ChatEvent",
     "ChatModel",
     "ChatRequest",
+    "CommandInvoked",
+    "ConsentLedger",
+    "Desk",
+    "Edited",
     "FinishReason",
     "Finished",
+    "Forgotten",
     "Health",
+    "History",
+    "IngestProgress",
+    "LinkDown",
+    "LinkUp",
     "Memory",
     "MemoryChange",
     "MemoryOp",
@@ -33,9 +66,17 @@ __all__ = [
     "ModelInfo",
     "Notifier",
     "Outcome",
+    "Page",
+    "PendingReply",
+    "Reacted",
+    "ReactionsCleared",
+    "ReadableChannel",
+    "Removed",
+    "ReplyJournal",
     "ReplyRecord",
     "Sampling",
     "StoreCounts",
     "TextDelta",
     "Transport",
+    "TransportEvent",
 ]

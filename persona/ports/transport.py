@@ -1,10 +1,12 @@
-"""The transport: where the talk happens."""
+"""The transport: where the talk happens, and everything that can happen there."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from persona.domain.chat import AuthorId, Channel, Message, MessageId, Recollection
+from persona.domain.chat import AuthorId, Channel, ChannelId, Edit, Message, MessageId, Recollection
+from persona.domain.commands import Answer, Invocation
 from persona.domain.delivery import Delivery
 from persona.domain.speaking import Decision
 from persona.ports.model import Finished
@@ -12,12 +14,101 @@ from persona.ports.model import Finished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A message as a transport hands it over; `addressed` when it mentions or answers the persona (`self_id`)."""
+    """A message as a transport hands it over; `addressed` when it mentions or answers the persona (`self_id`).
+
+    `live` is False for one that was found in the history after an outage.
+    """
 
     message: Message
     channel: Channel
     self_id: AuthorId
     addressed: bool = False
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """A message has new text."""
+
+    edit: Edit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """Messages were deleted on the other side, one or many at once."""
+
+    channel_id: ChannelId
+    message_ids: tuple[MessageId, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reacted:
+    """One person added (`change` 1) or took back (-1) a reaction; `emoji` as in `Reaction`."""
+
+    channel_id: ChannelId
+    message_id: MessageId
+    emoji: str
+    change: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionsCleared:
+    """All reactions to a message were removed, or all with one emoji."""
+
+    channel_id: ChannelId
+    message_id: MessageId
+    emoji: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSeen:
+    """A channel or thread was made, renamed, moved, opened, or came into sight."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelGone:
+    """A channel or thread was deleted or is out of sight."""
+
+    channel_id: ChannelId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp:
+    """The connection stands; after `resumed` nothing was missed, otherwise anything may have been."""
+
+    resumed: bool
+    self_id: AuthorId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDown:
+    """The connection is lost; the transport is trying again by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandInvoked:
+    """Somebody used a command; the answer goes to `Transport.answer`."""
+
+    invocation: Invocation
+
+
+TransportEvent = (
+    Arrival
+    | Edited
+    | Removed
+    | Reacted
+    | ReactionsCleared
+    | ChannelSeen
+    | ChannelGone
+    | LinkUp
+    | LinkDown
+    | CommandInvoked
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +128,31 @@ class Outcome:
 class Transport(Protocol):
     """Where the talk happens: Discord, or the terminal."""
 
-    def listen(self) -> AsyncIterator[Arrival]:
-        """Yield messages as they come; ends when there will be no more (the terminal's end of input)."""
+    def listen(self) -> AsyncIterator[TransportEvent]:
+        """Yield what happens, in the order in which it was heard; ends when there will be no more.
+
+        Raises:
+            ConfigError: the other side refuses this account; no restart can help.
+            TransportError: listening failed; it may be tried again with a new call.
+        """
         ...
 
-    async def send(self, arrival: Arrival, delivery: Delivery) -> tuple[MessageId, ...]:
-        """Deliver an answer, with its typing pauses; return the ids its messages got."""
+    def send(self, arrival: Arrival, delivery: Delivery, *, first: int = 0) -> AsyncIterator[MessageId]:
+        """Deliver an answer with its typing pauses, from message number `first` on; yield each id once it is out.
+
+        Sending the same message of the same answer twice (after a crash in between) shows it once.
+
+        Raises:
+            DeliveryError: it cannot be delivered: the message is gone, the right to write is missing.
+        """
+        ...
+
+    async def answer(self, invocation: Invocation, answer: Answer) -> None:
+        """Answer a command; again for the same invocation replaces the text shown (progress).
+
+        Raises:
+            DeliveryError: it cannot be delivered.
+        """
         ...
 
     async def report(self, outcome: Outcome) -> None:

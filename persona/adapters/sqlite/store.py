@@ -28,6 +28,11 @@ class SqliteStore:
         """The database file."""
         return self._database.path
 
+    @property
+    def database(self) -> Database:
+        """The file itself, for the smaller stores that live in it (ledger, progress, journal, desk)."""
+        return self._database
+
     async def open(self) -> None:
         """Open or create the database and migrate it.
 

@@ -1,0 +1,56 @@
+"""What the owner changed at run time, and who changed what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from persona.domain.chat import AuthorId, ChannelId, MessageId
+from persona.ports.store import ReplyRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One command that changed something, or was refused; `detail` never holds message content."""
+
+    at: datetime
+    author_id: AuthorId
+    command: str
+    detail: str
+    outcome: str
+
+
+class Desk(Protocol):
+    """Settings, mutes and the audit trail; everything survives a restart."""
+
+    async def overrides(self) -> Mapping[str, object]:
+        """Return the settings changed at run time by dotted key, such as `sampling.temperature`."""
+        ...
+
+    async def override(self, key: str, value: object | None, *, by: AuthorId, at: datetime) -> None:
+        """Keep a setting over config.toml; None goes back to the file."""
+        ...
+
+    async def mutes(self, now: datetime) -> Mapping[ChannelId, datetime]:
+        """Return the channels that are muted now, and until when."""
+        ...
+
+    async def mute(self, channel_id: ChannelId, until: datetime | None) -> None:
+        """Mute a channel until a time; None lets it speak again."""
+        ...
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Write down who did what."""
+        ...
+
+    async def audit_trail(self, limit: int) -> Sequence[AuditEntry]:
+        """Return the newest entries, newest first."""
+        ...
+
+    async def decisions(self, channel_id: ChannelId, limit: int) -> Sequence[ReplyRecord]:
+        """Return the last decisions in a channel, newest first."""
+        ...
+
+    async def reply_to(self, sent_id: MessageId) -> ReplyRecord | None:
+        """Return the decision behind one of the persona's own messages, if it is known."""
+        ...

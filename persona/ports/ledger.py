@@ -1,0 +1,53 @@
+"""The consent ledger and forgetting, as the store offers them."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from persona.domain.chat import AuthorId, GuildId, Message, MessageId
+from persona.domain.consent import Choice, Entry, Scope, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What forgetting removed: how many stored messages, and every id that must never come back."""
+
+    messages: int
+    message_ids: tuple[MessageId, ...]
+
+
+class ConsentLedger(Protocol):
+    """Who agreed to what; entries are only ever added."""
+
+    async def record(self, entry: Entry) -> None:
+        """Write down a choice."""
+        ...
+
+    async def standing(self, author_id: AuthorId, guild_id: GuildId) -> Standing:
+        """Return what holds for a person on a server."""
+        ...
+
+    async def entries(self, author_id: AuthorId | None = None) -> Sequence[Entry]:
+        """Return the entries of one person, or all, oldest first."""
+        ...
+
+    async def choices(self, guild_id: GuildId) -> Mapping[AuthorId, Mapping[Scope, Choice]]:
+        """Return the choices in force on a server, by person and scope."""
+        ...
+
+    async def forget_author(self, author_id: AuthorId, at: datetime) -> Forgotten:
+        """Remove everything a person said, with tombstones, names, edits, reactions and drafted answers to it."""
+        ...
+
+    async def forget_messages(self, message_ids: Collection[MessageId], at: datetime) -> Forgotten:
+        """Remove single messages in the same way; unknown ids are buried, too."""
+        ...
+
+    async def counts_of(self, author_id: AuthorId) -> Mapping[str, int]:
+        """Return how many messages of a person are stored, by channel name."""
+        ...
+
+    def messages_of(self, author_id: AuthorId) -> AsyncIterator[Message]:
+        """Yield everything stored of a person, by id."""
+        ...
