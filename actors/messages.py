@@ -125,10 +125,14 @@ class DescribeModel(Request[ModelInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendReply(Request[tuple[MessageId, ...]]):
-    """Responder -> gateway: deliver this in answer to an arrival; answers with the ids its messages got."""
+    """Responder -> gateway: deliver this in answer to an arrival; answers with the ids its messages got.
+
+    Starts with message number `first`: what was out before a crash is not sent again.
+    """
 
     arrival: Arrival
     delivery: Delivery
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

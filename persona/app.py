@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
     from persona.adapters.llama import LlamaSettings
     from persona.config import Settings
     from persona.ports import MessageStore
+    from actors.messages import FetchStatus
     from persona.running import Tree
 
 log = structlog.get_logger(__name__)
+
+
+class Ending(Enum):
+    """How a life on Discord ended."""
+
+    STOPPED = "stopped"
+    RESTART = "restart"
 
 
 def run_terminal(settings: "Settings", options: TerminalOptions, *, wrap: EngineWrapper | None = None) -> int:
@@ -30,17 +39,47 @@ def run_terminal(settings: "Settings", options: TerminalOptions, *, wrap: Engine
     Raises:
         PersonaError: it could not start, or gave up; its `exit_code` says which.
     """
+    settings, engine = checked_engine(settings)
+    with _process(settings, terminal=True, debug=options.debug) as runner:
+        return runner.run(_talk(settings, options, wrap(engine) if wrap else engine))
+
+
+def run_discord(settings: "Settings", token: str, *, debug: bool = False, wrap: EngineWrapper | None = None) -> Ending:
+    """Live on Discord until a signal or a command ends it; say whether to begin anew.
+
+    Raises:
+        PersonaError: it could not start, or gave up; its `exit_code` says which.
+    """
+    settings, engine = checked_engine(settings)
+    with _process(settings, terminal=False, debug=debug, secrets=[token]) as runner:
+        return runner.run(_live_on_discord(settings, token, wrap(engine) if wrap else engine))
+
+
+def run_ingest(settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]", *, debug: bool = False) -> "FetchStatus":
+    """Read what is new in the allowed channels, once; `on_status` is called twice a second. Return the final figures.
+
+    Raises:
+        PersonaError: Discord refused, or something failed for good.
+    """
+    with _process(settings, terminal=True, debug=debug, secrets=[token]) as runner:
+        return runner.run(_ingest_once(settings, token, on_status))
+
+
+@contextlib.contextmanager
+def _process(
+    settings: "Settings", *, terminal: bool, debug: bool, secrets: Iterable[str] = ()
+) -> Iterator[asyncio.Runner]:
+    """Hold the data folder and the log for as long as the process lives."""
     from persona.instance_lock import InstanceLock  # noqa: PLC0415 - not needed for --help
     from persona.logs import LogOptions, configure  # noqa: PLC0415
 
-    settings, engine = checked_engine(settings)
-    level = "debug" if options.debug else settings.log.level
+    level = "debug" if debug else settings.log.level
     log_options = LogOptions(level=level, file=settings.log.file, content=settings.log.content)
     with InstanceLock(settings.storage.database.parent / "persona.lock"):
-        handle = configure(log_options, terminal=True)
+        handle = configure(log_options, terminal=terminal, secrets=secrets)
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(_talk(settings, options, wrap(engine) if wrap else engine))
+                yield runner
         finally:
             handle.close()
 
@@ -84,7 +123,7 @@ def llama_settings(settings: "Settings") -> "LlamaSettings":
 
 async def _talk(settings: "Settings", options: TerminalOptions, engine: EngineFactory) -> int:
     from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
-    from persona.tree import build_terminal_tree  # noqa: PLC0415 - pulls in every actor
+    from persona.terminal import terminal_tree  # noqa: PLC0415 - pulls in every actor
 
     home = await choose_home(settings)
     store = SqliteStore(home.database)
@@ -93,8 +132,45 @@ async def _talk(settings: "Settings", options: TerminalOptions, engine: EngineFa
         if home.demo:
             await _remember_demo_history(store)
         ended = asyncio.Event()
-        tree = build_terminal_tree(settings, home, options, store=store, engine=engine, ended=ended.set)
+        tree = terminal_tree(settings, home, options, store=store, engine=engine, ended=ended.set)
         return await _live(tree, ended, drain_seconds=settings.supervision.drain_seconds)
+    finally:
+        await store.close()
+
+
+async def _live_on_discord(settings: "Settings", token: str, engine: EngineFactory) -> Ending:
+    from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+    from persona.live import discord_tree  # noqa: PLC0415 - pulls in every actor and discord.py
+
+    home = Home(database=settings.storage.database, memory=settings.storage.memory)
+    store = SqliteStore(home.database)
+    await store.open()
+    try:
+        ended, again = asyncio.Event(), asyncio.Event()
+
+        def restart() -> None:
+            again.set()
+            ended.set()
+
+        tree = await discord_tree(
+            settings, home, token=token, store=store, engine=engine, ended=ended.set, restart=restart
+        )
+        await _live(tree, ended, drain_seconds=settings.supervision.drain_seconds)
+        return Ending.RESTART if again.is_set() else Ending.STOPPED
+    finally:
+        await store.close()
+
+
+async def _ingest_once(
+    settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]"
+) -> "FetchStatus":
+    from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+    from persona.ingesting import ingest_once  # noqa: PLC0415 - pulls in discord.py
+
+    store = SqliteStore(settings.storage.database)
+    await store.open()
+    try:
+        return await ingest_once(settings, token, store, on_status)
     finally:
         await store.close()
 

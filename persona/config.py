@@ -105,6 +105,7 @@ class StorageSection(Section):
     database: Path = Field(Path("data/persona.db"), description="The message store (SQLite).")
     memory: Path = Field(Path("data/memory.lance"), description="The search index; can be rebuilt at any time.")
     models: Path = Field(Path("models"), description="Downloaded and trained models.")
+    runs: Path = Field(Path("runs"), description="Datasets and trainings, one folder each.")
 
 
 class LogSection(Section):
@@ -160,6 +161,15 @@ class DiscordSection(Section):
         48, ge=0, le=8760, description="After an outage, look for edits and deletions this far back."
     )
     reconcile_messages: int = Field(1000, ge=0, le=1_000_000, description="The same, in messages of each channel.")
+    heartbeat_seconds: float = Field(
+        60, ge=1, le=600, description="A connection that is silent for so long counts as lost."
+    )
+    session_pause_seconds: float = Field(
+        5, ge=0, le=600, description="Least time between two new sessions; Discord demands 5."
+    )
+    longest_wait_seconds: float = Field(
+        60, ge=0.1, le=3600, description="Longest wait between two tries to connect again."
+    )
     api_url: str = Field("", description='Another Discord-compatible server, such as https://host/api/v10; "" is none.')
     gateway_url: str = Field("", description='Its gateway, such as wss://host/; "" asks the API.')
 

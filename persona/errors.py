@@ -1,6 +1,7 @@
 """Every error an owner can meet, and the exit code each one ends the process with.
 
 PersonaError                 1  something failed; the line says what and what to do
+├── UsageError               2  the command line asks for something that does not go together
 ├── ConfigError             78  a setting is wrong: names the key and the cure
 │   └── ModelFileError      78  the model file is missing, damaged or not ours
 ├── StoreError               1  the database cannot be used
@@ -35,6 +36,12 @@ class PersonaError(Exception):
         self.problem = problem
         self.cure = cure
         super().__init__(f"{problem} ({cure})" if cure else problem)
+
+
+class UsageError(PersonaError):
+    """The command line asks for something that does not go together."""
+
+    exit_code = EXIT_USAGE
 
 
 class ConfigError(PersonaError):

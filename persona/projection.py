@@ -30,7 +30,7 @@ async def project(
 
     A change is confirmed only after the memory has it. Killed in between, the next run applies it again, which does no
     harm. Cancelling is safe at any point. The memory is tidied up at the end and, in a long run, at growing intervals,
-    so that the whole costs about as much as tidying up once.
+    so that the whole costs about as much as tidying up once. Where messages were forgotten, it is purged of them.
 
     Raises:
         ValueError: `batch` is less than 1.
@@ -39,6 +39,19 @@ async def project(
     """
     if batch < 1:
         raise ValueError(f"batch is {batch}, it must be at least 1")
+    done = 0
+    while True:
+        # Asked before the outbox is emptied: the removals that a purge is for are in it by then.
+        purge = await store.purge_due()
+        done += await _drain(store, memory, batch, on_progress)
+        if not purge:
+            return done
+        await memory.purge()
+        await store.purge_done(purge)
+
+
+async def _drain(store: MessageStore, memory: Memory, batch: int, on_progress: OnProgress | None) -> int:
+    """Apply the outbox as it is, and what comes in meanwhile."""
     total = await store.memory_changes_pending()
     done = untidy = 0
     while changes := await store.memory_changes(batch):

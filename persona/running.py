@@ -16,6 +16,7 @@ from actors.kernel import (
     Hung,
     StartFailed,
     Unkillable,
+    new_ref,
 )
 from actors.messages import Drain, Draining, TreeReady
 from actors.threaded_model import ThreadedChatModel
@@ -24,6 +25,8 @@ from persona.options import EngineFactory
 from persona.ports import ChatModel, MessageStore
 
 log = structlog.get_logger(__name__)
+
+_MAILBOXES = {"ingest": 4096, "responder": 512}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,13 @@ class Refs:
     retriever: ActorRef
     ingest: ActorRef
     responder: ActorRef
+    commands: ActorRef
     gateway: ActorRef
+
+    @classmethod
+    def new(cls) -> "Refs":
+        """Return addresses for actors that are yet to be started; ingest and responder get room for bursts."""
+        return cls(**{name: new_ref(name, mailbox=_MAILBOXES.get(name, 64)) for name in cls.__dataclass_fields__})
 
 
 class ModelSlot:

@@ -1,11 +1,10 @@
-"""`persona` and `persona chat`: talk in the terminal."""
+"""`persona chat`: talk in the terminal."""
 
 import argparse
-import os
 import sys
 
 from persona.app import run_terminal
-from persona.config import load_settings, secret
+from persona.config import load_settings
 from persona.demo import PERSONA_NAME, demo_model_path
 from persona.options import TerminalOptions
 
@@ -19,8 +18,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the conversation; return the exit code."""
     settings = load_settings(arguments.config)
     options = TerminalOptions(as_json=arguments.json, debug=arguments.debug)
-    if secret("DISCORD_TOKEN", os.environ):
-        print("persona: DISCORD_TOKEN is set, but this version talks in the terminal only", file=sys.stderr)
     if options.interactive and not settings.model.path:
         size = demo_model_path().stat().st_size / 1e6
         print(_BANNER.format(name=PERSONA_NAME, size=size), file=sys.stderr)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from persona.cli.consent_options import add_consent_options, add_forget_options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -26,6 +27,10 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders to read")
     parser.add_argument("--no-allow", action="store_true", help="keep the channels off the allow-list")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def _ingest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print what came of it as one JSON object")
 
 
 def _unit_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +58,31 @@ COMMANDS: tuple[Command, ...] = (
         example="example:\n  python -m persona import exports/\nExit code 0 when anything could be read; bad "
         "records are counted and named.",
         add_options=_import_options,
+    ),
+    Command(
+        name="ingest",
+        module="persona.cli.ingest",
+        summary="Read what is new in the allowed Discord channels, once, then exit (for cron).",
+        example="example:\n  DISCORD_TOKEN=... python -m persona ingest\nExit code 1 when a channel could not be "
+        "read; running it again goes on where it stopped.",
+        add_options=_ingest_options,
+    ),
+    Command(
+        name="consent",
+        module="persona.cli.consent",
+        summary="The ledger of who agreed to what: list, show, record, export, import, export-person.",
+        example="example:\n  python -m persona consent list\n  python -m persona consent record 81384788765712384 "
+        "--scope train --choice yes --note 'said so in #general, 3 May'\n"
+        "  python -m persona consent export-person ann ann.json",
+        add_options=add_consent_options,
+    ),
+    Command(
+        name="forget",
+        module="persona.cli.forget",
+        summary="Remove everything a person said, or single messages, for good. Not while the persona runs.",
+        example="example:\n  python -m persona forget 81384788765712384\n"
+        "  python -m persona forget --message 1105182650912358400 --yes",
+        add_options=add_forget_options,
     ),
     Command(
         name="model",

@@ -9,7 +9,8 @@ from persona.cli import commands
 
 _EXAMPLES = """\
 examples:
-  python -m persona                      talk to it in the terminal (a built-in demo when nothing is configured)
+  python -m persona                      run it: on Discord when DISCORD_TOKEN is set, else in the terminal
+  python -m persona chat                 talk to it in the terminal
   printf 'ann: hi!\\n' | python -m persona --json
   python -m persona import export.json   let it read a server's history
   python -m persona COMMAND --help       how a command works, with an example
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_common(parser)
     commands.add_chat_options(parser, default=False)
-    parser.set_defaults(run=_lazily("persona.cli.chat"))
+    parser.set_defaults(run=_lazily("persona.cli.start"))
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in commands.COMMANDS:
         sub = subparsers.add_parser(

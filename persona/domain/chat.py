@@ -102,12 +102,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """New text for a stored message; of two edits the newer `edited_at` wins."""
+    """New text for a stored message; of two edits the newer `edited_at` wins. `author_id` as far as it is known."""
 
     message_id: MessageId
     channel_id: ChannelId
     content: str
     edited_at: datetime
+    author_id: AuthorId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

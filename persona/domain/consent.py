@@ -1,10 +1,19 @@
-"""Who may be stored, trained on and forgotten: the rules of consent."""
+"""Who may be stored, trained on and forgotten: the rules of consent.
 
+The ledger is a list of entries that only grows. For one person, server and scope the newest entry counts; one for the
+server counts before one for everywhere, however old it is. Without an entry a person is stored (they talk in a channel
+that is on the allow-list, and are told so) and not trained on. Whoever is not stored is not trained on.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from persona.domain.chat import AuthorId, GuildId
+
+EVERYWHERE = GuildId(0)
+"""As the server of an entry: all of them. As the server of a message: it is not known, as in some exports."""
 
 
 class Scope(StrEnum):
@@ -39,7 +48,7 @@ class Entry:
     choice: Choice
     at: datetime
     source: Source
-    guild_id: GuildId = GuildId(0)
+    guild_id: GuildId = EVERYWHERE
     recorded_by: AuthorId | None = None
     note: str = ""
 
@@ -50,3 +59,44 @@ class Standing:
 
     store: bool = True
     train: bool = False
+
+
+def in_force(entries: Iterable[Entry]) -> Mapping[tuple[AuthorId, Scope, GuildId], Entry]:
+    """Return the newest entry of each person, scope and server; of two of the same moment the later one in order."""
+    newest: dict[tuple[AuthorId, Scope, GuildId], Entry] = {}
+    for entry in entries:
+        key = (entry.author_id, entry.scope, entry.guild_id)
+        known = newest.get(key)
+        if known is None or known.at <= entry.at:
+            newest[key] = entry
+    return newest
+
+
+def choice_on(choices: Mapping[GuildId, Choice], guild_id: GuildId) -> Choice | None:
+    """Return which of one person's choices in one scope, by server, holds on a server; None: the default does.
+
+    Where the server is not known, a single no anywhere counts, and a yes only when it is for everywhere.
+    """
+    if guild_id == EVERYWHERE and Choice.NO in choices.values():
+        return Choice.NO
+    return choices.get(guild_id, choices.get(EVERYWHERE))
+
+
+def choices_on(entries: Iterable[Entry], guild_id: GuildId) -> Mapping[AuthorId, Mapping[Scope, Choice]]:
+    """Return the choices that hold on a server, by person and scope; defaults are left out."""
+    by_person: dict[tuple[AuthorId, Scope], dict[GuildId, Choice]] = {}
+    for (author_id, scope, where), entry in in_force(entries).items():
+        by_person.setdefault((author_id, scope), {})[where] = entry.choice
+    found: dict[AuthorId, dict[Scope, Choice]] = {}
+    for (author_id, scope), choices in by_person.items():
+        choice = choice_on(choices, guild_id)
+        if choice is not None:
+            found.setdefault(author_id, {})[scope] = choice
+    return found
+
+
+def standing(entries: Iterable[Entry], guild_id: GuildId) -> Standing:
+    """Return what holds on a server for the person whose entries these are, in the order of the ledger."""
+    (choices,) = choices_on(entries, guild_id).values() or ({},)
+    store = choices.get(Scope.STORE) is not Choice.NO
+    return Standing(store=store, train=store and choices.get(Scope.TRAIN) is Choice.YES)

@@ -1,9 +1,9 @@
 """The doors between the persona and the outside: what actors may ask of a model, a store, a memory, a transport."""
 
-from persona.ports.desk import AuditEntry, Desk
+from persona.ports.desk import Activity, AuditEntry, Desk
 from persona.ports.history import PAGE_MESSAGES, History, Page, ReadableChannel
 from persona.ports.journal import PendingReply, ReplyJournal
-from persona.ports.ledger import ConsentLedger, Forgotten
+from persona.ports.ledger import ConsentLedger, ForgettingBook, ForgettingStep, Forgotten
 from persona.ports.memory import Memory, MemoryQuery
 from persona.ports.model import (
     ChatEngine,
@@ -37,6 +37,7 @@ from persona.ports.transport import (
 
 __all__ = [
     "PAGE_MESSAGES",
+    "Activity",
     "Arrival",
     "AuditEntry",
     "ChannelGone",
@@ -52,6 +53,8 @@ __all__ = [
     "Edited",
     "FinishReason",
     "Finished",
+    "ForgettingBook",
+    "ForgettingStep",
     "Forgotten",
     "Health",
     "History",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from persona.domain.chat import AuthorId, ChannelId, MessageId
-from persona.ports.store import ReplyRecord
+from persona.ports.store import Health, ReplyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,15 @@ class AuditEntry:
     command: str
     detail: str
     outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What happened since a moment: replies sent, restarts of actors; `health` is the newest look at the process."""
+
+    replies: int = 0
+    restarts: int = 0
+    health: Health | None = None
 
 
 class Desk(Protocol):
@@ -53,4 +62,16 @@ class Desk(Protocol):
 
     async def reply_to(self, sent_id: MessageId) -> ReplyRecord | None:
         """Return the decision behind one of the persona's own messages, if it is known."""
+        ...
+
+    async def activity(self, since: datetime) -> Activity:
+        """Return what happened since a moment."""
+        ...
+
+    async def note(self, name: str) -> str | None:
+        """Return a small text that the program keeps for itself, None when there is none of that name."""
+        ...
+
+    async def keep_note(self, name: str, text: str) -> None:
+        """Keep a small text under a name, in the place of what was kept there."""
         ...

@@ -38,6 +38,10 @@ class Memory(Protocol):
         """Make what was applied searchable at full speed and tidy up (after a batch, or now and then)."""
         ...
 
+    async def purge(self) -> None:
+        """Make what was removed unrecoverable: no trace of it is left in any file of the index."""
+        ...
+
     async def search(self, query: MemoryQuery) -> Sequence[Recollection]:
         """Return the best matches, best first."""
         ...

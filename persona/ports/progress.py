@@ -29,8 +29,8 @@ class IngestProgress(Protocol):
         """Return the watermark of every channel that has one."""
         ...
 
-    async def progress(self) -> Sequence[ChannelProgress]:
-        """Return where every known channel stands, by channel id."""
+    async def progress(self, channel_ids: Collection[ChannelId] | None = None) -> Sequence[ChannelProgress]:
+        """Return where every known channel stands (or only some), by channel id."""
         ...
 
     async def put_page(
@@ -42,13 +42,20 @@ class IngestProgress(Protocol):
         through: MessageId,
         at: datetime,
     ) -> StoreCounts:
-        """Store a page of history and move the watermark up to `through` (never down), in one transaction."""
+        """Store a page of history and move the watermark up to `through` (never down), in one transaction.
+
+        `reactions` are all there are to these messages. `at` becomes `fetched_at`.
+
+        Raises:
+            AccessError: the channel is not on the allow-list (any more); nothing is stored.
+        """
         ...
 
-    async def put_live(
-        self, messages: Sequence[Message], advance: Mapping[ChannelId, MessageId]
-    ) -> StoreCounts:
-        """Store live messages; move the watermarks in `advance` (channels that have caught up), in one transaction."""
+    async def put_live(self, messages: Sequence[Message], advance: Mapping[ChannelId, MessageId]) -> StoreCounts:
+        """Store live messages; move the watermarks in `advance` (channels that have caught up), in one transaction.
+
+        Messages of channels that are not on the allow-list are refused.
+        """
         ...
 
     async def stored_ids(self, channel_id: ChannelId, *, after: MessageId, through: MessageId) -> frozenset[MessageId]:

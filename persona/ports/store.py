@@ -152,3 +152,11 @@ class MessageStore(Protocol):
     async def requeue_memory(self) -> int:
         """Put every message of an allowed channel into the outbox again (a rebuild); return how many."""
         ...
+
+    async def purge_due(self) -> int:
+        """Return a number above 0 when the memory must be purged of forgotten messages, to give to `purge_done`."""
+        ...
+
+    async def purge_done(self, through: int) -> None:
+        """Note that the memory was purged after everything was applied that was pending at `purge_due`."""
+        ...

@@ -127,7 +127,7 @@ def test_sending_prints_each_message_and_gives_each_an_id():
 
     async def main():
         (arrival,), _ = await asyncio.to_thread(hear, "hi\n")
-        return await transport.send(arrival, delivery)
+        return [sent_id async for sent_id in transport.send(arrival, delivery)]
 
     ids = asyncio.run(main())
     assert len(set(ids)) == 2

@@ -21,6 +21,7 @@ from persona.domain.chat import (
     MessageId,
     snowflake_at,
 )
+from persona.domain.commands import Answer, Invocation
 from persona.domain.delivery import Delivery
 from persona.ports import Arrival, Outcome
 
@@ -79,16 +80,19 @@ class ConsoleTransport:
                 yield arrival
                 await self._wait_for_outcome()
 
-    async def send(self, arrival: Arrival, delivery: Delivery) -> tuple[MessageId, ...]:
+    async def send(self, arrival: Arrival, delivery: Delivery, *, first: int = 0) -> AsyncIterator[MessageId]:
         """Print the messages of one answer."""
         del arrival  # there is one terminal: whoever was heard also reads the answer
-        ids: list[MessageId] = []
-        for part in delivery.messages:
+        for part in delivery.messages[first:]:
             if self._paced:
                 await asyncio.sleep(min(part.typing_seconds, _LONGEST_PAUSE_SECONDS))
             self._face.says(part.text)
-            ids.append(self._next_id())
-        return tuple(ids)
+            yield self._next_id()
+
+    async def answer(self, invocation: Invocation, answer: Answer) -> None:
+        """Show the answer to a command; the terminal's own commands are dealt with where they are typed."""
+        del invocation
+        self._face.note(answer.text)
 
     async def report(self, outcome: Outcome) -> None:
         """Show the outcome and go on with the next line."""

@@ -164,11 +164,16 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, language: str)
 
 async def _make_missing_indices(table: AsyncTable, language: str) -> None:
     present = {column for index in await table.list_indices() for column in index.columns}
-    # ICU finds words in scripts without spaces; stop words stay, or "who are you" would find nothing, silently.
-    text_index = FTS(base_tokenizer="icu/split", language=language, stem=True, remove_stop_words=False)
-    for column, config in (("text", text_index), ("channel_id", Bitmap()), ("message_id", BTree())):
+    for column, config in indices(language).items():
         if column not in present:
             await table.create_index(column, config=config)
+
+
+def indices(language: str) -> Mapping[str, FTS | Bitmap | BTree]:
+    """Return the index of each column that has one."""
+    # ICU finds words in scripts without spaces; stop words stay, or "who are you" would find nothing, silently.
+    text_index = FTS(base_tokenizer="icu/split", language=language, stem=True, remove_stop_words=False)
+    return {"text": text_index, "channel_id": Bitmap(), "message_id": BTree()}
 
 
 async def _search_for_samples(table: AsyncTable, rows: int) -> None:

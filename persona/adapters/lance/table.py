@@ -184,12 +184,37 @@ def sweep_aside(folder: Path, *, now: datetime) -> int:
         except ValueError:
             continue
         if now - moved > _ASIDE_KEPT:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _delete(path)
             swept += 1
     return swept
+
+
+def remove_asides(folder: Path) -> None:
+    """Delete our own tables that were moved aside, however young: they may hold what was forgotten.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    for path in folder.glob(f"{TABLE}.{_UNUSABLE}-*"):
+        _delete(path)
+
+
+def remove_all(folder: Path) -> None:
+    """Delete our table and those moved aside; the next start makes a new one. Nothing else in the folder is touched.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    remove_asides(folder)
+    if table_path(folder).exists():
+        _delete(table_path(folder))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _encodable(text: str) -> str:

@@ -7,14 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from persona.adapters.sqlite import channels as channel_jobs
-from persona.adapters.sqlite import operations, reading, writing
+from persona.adapters.sqlite import forgetting, operations, reading, writing
 from persona.adapters.sqlite.database import Database
+from persona.adapters.sqlite.ledger import SqliteLedger
+from persona.adapters.sqlite.progress import SqliteProgress
 from persona.domain.chat import Channel, ChannelId, Edit, Message, MessageId, Reaction, Tombstone
-from persona.ports import Health, MemoryChange, ReplyRecord, StoreCounts
+from persona.ports import ForgettingStep, Health, MemoryChange, ReplyRecord, StoreCounts
 
 
 class SqliteStore:
     """The truth in one file. Writes queue behind each other, reads never wait for them.
+
+    The smaller stores in the same file: `ledger` (consent), `progress` (how far history was read).
 
     Every method may raise `StoreError` with one line and a cure: the disk is full, the file damaged or held by
     another program. A cancelled write is either done as a whole or not at all.
@@ -22,6 +26,8 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
+        self.ledger = SqliteLedger(self._database)
+        self.progress = SqliteProgress(self._database)
 
     @property
     def path(self) -> Path:
@@ -132,3 +138,12 @@ class SqliteStore:
     async def requeue_memory(self) -> int:
         """Put every message of an allowed channel into the outbox again (a rebuild); return how many."""
         return await self._database.write(channel_jobs.requeue_memory)
+
+    async def purge_due(self) -> int:
+        """Return a number above 0 when the memory must be purged of forgotten messages, to give to `purge_done`."""
+        due = await self._database.read(forgetting.steps_due)
+        return due.get(ForgettingStep.MEMORY, 0)
+
+    async def purge_done(self, through: int) -> None:
+        """Note that the memory was purged after everything was applied that was pending at `purge_due`."""
+        await self._database.write(partial(forgetting.step_done, ForgettingStep.MEMORY, through))

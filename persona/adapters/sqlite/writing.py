@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
 from persona.adapters.sqlite.channels import allowed_channels
+from persona.adapters.sqlite.keeping import Keeping, keeping, people_of
 from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, Row, clean_text, merged, message_row, to_micros
 from persona.domain.chat import Author, Edit, Message, Reaction, Tombstone, TombstoneReason
 from persona.ports import MemoryOp, StoreCounts
@@ -32,12 +33,13 @@ _REACT = """INSERT INTO reactions (message_id, emoji, count) SELECT ?1, ?2, ?3
 _BURY = """INSERT INTO tombstones (message_id, channel_id, reason, at) VALUES (?,?,?,?)
     ON CONFLICT (message_id) DO UPDATE SET reason = excluded.reason WHERE excluded.reason = ?"""
 _QUEUE = "INSERT INTO memory_outbox (message_id, op) VALUES (?,?)"
+_FORGETTING = "INSERT INTO forgetting (step) VALUES ('memory'), ('database'), ('runs')"
 
 
 def put_messages(
     messages: Sequence[Message], reactions: Sequence[Reaction], connection: sqlite3.Connection
 ) -> StoreCounts:
-    """Add or merge messages, then set their reactions."""
+    """Add or merge messages, then set their reactions; what may not be kept is refused here, whoever brings it."""
     allowed = allowed_channels(connection)
     total = StoreCounts()
     for batch in batches(messages):
@@ -58,18 +60,28 @@ def apply_edits(edits: Sequence[Edit], connection: sqlite3.Connection) -> int:
     changed = 0
     for batch in batches(edits):
         stored, buried = _known_rows(connection, [edit.message_id for edit in batch])
+        writers = {row.author_id for row in stored.values()} | {edit.author_id for edit in batch if edit.author_id}
+        kept = keeping(connection, writers)
         updates: dict[int, Row] = {}
+        outdated: set[int] = set()
         for edit in batch:
             content, edited_at = clean_text(edit.content), to_micros(edit.edited_at)
             old = stored.get(edit.message_id)
             if old is None:
-                if edit.message_id not in buried and edit.channel_id in allowed:
+                if edit.message_id not in buried and edit.channel_id in allowed and not kept.refuses_early(edit):
                     _keep_early_edit(connection, edit, content, edited_at)
-            elif edited_at > (old.edited_at or 0):
+            elif edited_at <= (old.edited_at or 0):
+                continue
+            elif kept.opted_out(old.author_id, old.channel_id):
+                # The new text may not be kept, and the old one is no longer what they say.
+                changed += edit.message_id not in outdated
+                outdated.add(edit.message_id)
+            else:
                 new = old._replace(content=content, edited_at=edited_at)
                 stored[edit.message_id] = updates[edit.message_id] = new
                 changed += 1
         _write_updates(connection, updates, allowed)
+        drop_messages(connection, outdated)
     if edits:
         newest = max(to_micros(edit.edited_at) for edit in edits)
         connection.execute("DELETE FROM edits WHERE edited_at < ?", (newest - _EARLY_EDITS_KEPT,))
@@ -77,21 +89,40 @@ def apply_edits(edits: Sequence[Edit], connection: sqlite3.Connection) -> int:
 
 
 def bury(tombstones: Sequence[Tombstone], connection: sqlite3.Connection) -> int:
-    """Remove messages with everything that hangs on them, and remember their ids for good."""
+    """Remove messages with everything that hangs on them, and remember their ids for good.
+
+    Where any of them is forgotten, the rest of forgetting is due from now on (see `forgetting`).
+    """
     removed = 0
+    forgotten = TombstoneReason.FORGOTTEN.value
     for batch in batches(tombstones):
-        forgotten = TombstoneReason.FORGOTTEN.value
         connection.executemany(
             _BURY, [(t.message_id, t.channel_id, t.reason.value, to_micros(t.at), forgotten) for t in batch]
         )
-        ids = json.dumps([tombstone.message_id for tombstone in batch])
-        among = "IN (SELECT value FROM json_each(?))"
-        for table in ("reactions", "edits", "memory_outbox"):
-            connection.execute(f"DELETE FROM {table} WHERE message_id {among}", (ids,))  # noqa: S608 - fixed names
-        # Even what is not stored may still be in the memory: a removal too many does no harm.
-        connection.executemany(_QUEUE, [(t.message_id, MemoryOp.REMOVE.value) for t in batch])
-        removed += connection.execute(f"DELETE FROM messages WHERE id {among}", (ids,)).rowcount  # noqa: S608
+        removed += drop_messages(connection, [tombstone.message_id for tombstone in batch])
+        answered = [(t.message_id,) for t in batch if t.reason is TombstoneReason.FORGOTTEN]
+        connection.executemany("DELETE FROM pending_replies WHERE message_id = ?", answered)
+    if any(tombstone.reason is TombstoneReason.FORGOTTEN for tombstone in tombstones):
+        require_forgetting(connection)
     return removed
+
+
+def drop_messages(connection: sqlite3.Connection, message_ids: Collection[int]) -> int:
+    """Remove messages, their edits and reactions here and in the memory; return how many were stored."""
+    if not message_ids:
+        return 0
+    ids = (json.dumps(list(message_ids)),)
+    among = "IN (SELECT value FROM json_each(?))"
+    for table in ("reactions", "edits", "memory_outbox"):
+        connection.execute(f"DELETE FROM {table} WHERE message_id {among}", ids)  # noqa: S608 - fixed names
+    # Even what is not stored may still be in the memory: a removal too many does no harm.
+    connection.executemany(_QUEUE, [(message_id, MemoryOp.REMOVE.value) for message_id in message_ids])
+    return connection.execute(f"DELETE FROM messages WHERE id {among}", ids).rowcount  # noqa: S608 - fixed text
+
+
+def require_forgetting(connection: sqlite3.Connection) -> None:
+    """Note that the memory, this file and the runs have yet to follow what this transaction forgets."""
+    connection.execute(_FORGETTING)
 
 
 def put_reactions(reactions: Sequence[Reaction], connection: sqlite3.Connection) -> None:
@@ -118,17 +149,24 @@ def batches(items: Iterable[T], size: int = _BATCH_ROWS) -> Iterator[list[T]]:
 def _put_batch(connection: sqlite3.Connection, batch: Sequence[Message], allowed: frozenset[int]) -> StoreCounts:
     stored, buried = _known_rows(connection, [message.id for message in batch])
     early = _early_edits(connection, [message.id for message in batch])
+    kept = keeping(connection, people_of(batch))
     inserts: dict[int, Row] = {}
     updates: dict[int, Row] = {}
+    outdated: set[int] = set()
     names: dict[int, tuple[int, Author]] = {}
     unchanged = refused = 0
     for message in batch:
         if message.id in buried:
             refused += 1
             continue
-        _note_names(names, message)
         row = message_row(message)
         old = stored.get(message.id)
+        if kept.refuses(message):
+            refused += 1
+            if old is not None and (row.edited_at or 0) > (old.edited_at or 0):
+                outdated.add(message.id)  # the new text may not be kept, and the old one is no longer what they say
+            continue
+        _note_names(names, message, kept)
         new = _with_edit(row, early.get(message.id)) if old is None else merged(old, row)
         if new is None:
             unchanged += 1
@@ -144,6 +182,7 @@ def _put_batch(connection: sqlite3.Connection, batch: Sequence[Message], allowed
         [(a.id, clean_text(a.name), clean_text(a.display_name), int(a.is_bot), at) for at, a in names.values()],
     )
     connection.executemany("DELETE FROM edits WHERE message_id = ?", [(message_id,) for message_id in early])
+    drop_messages(connection, outdated)
     return StoreCounts(added=len(inserts), updated=len(updates), unchanged=unchanged, refused=refused)
 
 
@@ -162,10 +201,11 @@ def _early_edits(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int
 
 def _keep_early_edit(connection: sqlite3.Connection, edit: Edit, content: str, edited_at: int) -> None:
     connection.execute(
-        """INSERT INTO edits (message_id, channel_id, content, edited_at) VALUES (?,?,?,?)
-        ON CONFLICT (message_id) DO UPDATE SET content = excluded.content, edited_at = excluded.edited_at
+        """INSERT INTO edits (message_id, channel_id, content, edited_at, author_id) VALUES (?,?,?,?,?)
+        ON CONFLICT (message_id) DO UPDATE SET content = excluded.content, edited_at = excluded.edited_at,
+            author_id = coalesce(excluded.author_id, author_id)
         WHERE excluded.edited_at > edited_at""",
-        (edit.message_id, edit.channel_id, content, edited_at),
+        (edit.message_id, edit.channel_id, content, edited_at, edit.author_id),
     )
 
 
@@ -175,9 +215,11 @@ def _with_edit(row: Row, edit: tuple[str, int] | None) -> Row:
     return row._replace(content=edit[0], edited_at=edit[1])
 
 
-def _note_names(names: dict[int, tuple[int, Author]], message: Message) -> None:
-    """Remember the newest names in a batch, of writers and of those they mention."""
+def _note_names(names: dict[int, tuple[int, Author]], message: Message, kept: Keeping) -> None:
+    """Remember the newest names in a batch, of writers and of those they mention, where they may be kept."""
     for author in (message.author, *message.mentions):
+        if kept.refuses_name(author, message):
+            continue
         known = names.get(author.id)
         if known is None or message.id >= known[0]:
             names[author.id] = (message.id, author)

@@ -1,0 +1,77 @@
+"""The token is seen by Discord alone: not in logs, output, database, memory or messages, whatever goes wrong."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.live import REPLY_SECONDS, LiveProcess, eventually
+
+HISTORY = "GET /channels/{}/messages"
+POSTS = "POST /channels/{}/messages"
+
+
+def places_of(token, fake, live):
+    """Return every file and request in which the token can be found, whole or its last part, which is the secret."""
+    secrets = {token.encode(), token.rsplit(".", 1)[-1].encode()}
+    files = [path for path in live.folder.rglob("*") if path.is_file()]
+    found = [str(path) for path in files if any(secret in path.read_bytes() for secret in secrets)]
+    for request in fake.requests:
+        body = repr((request.path, request.json, request.files)).encode()
+        found += [f"{request.method} {request.path}" for secret in secrets if secret in body]
+    return found
+
+
+@contextlib.asynccontextmanager
+async def bot(folder, model):
+    async with FakeDiscord(seed=0) as fake:
+        guild = fake.world.add_guild("the night kitchen")
+        channel = fake.world.add_channel(guild, "kitchen")
+        fake.world.add_member(guild, "ann")
+        settings = {"model": {"path": str(model)}, "log": {"level": "debug", "content": True}}
+        live = LiveProcess(folder, fake, channels=[channel], settings=settings)
+        try:
+            yield fake, live, channel
+        finally:
+            await live.kill()
+
+
+def test_a_life_with_errors_of_every_kind_writes_the_token_nowhere(tmp_path, scripted_gguf):
+    async def main():
+        async with bot(tmp_path, scripted_gguf) as (fake, live, channel):
+            ann = fake.world.member("ann")
+            await live.start("--debug")
+            fake.faults.fail(HISTORY, status=500, times=2)
+            fake.faults.fail(POSTS, status=503, times=1)
+            fake.faults.cut(POSTS, times=1)
+            fake.limits.force(2, 0.2, route=HISTORY)
+            fake.gateway.drop(None)
+            asked = fake.world.say(channel, ann, f"<@{fake.world.bot.id}> hi", mentions=(fake.world.bot,))
+            await eventually(lambda: live.answers_to(asked), seconds=REPLY_SECONDS, what="an answer")
+            fake.gateway.invalidate(resumable=False)
+            await eventually(lambda: len(live.events("link")) >= 4, seconds=20, what="a new session")
+            assert await live.stop() == 0
+            assert len(live.events()) > 20
+            assert places_of(fake.token, fake, live) == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("when", ["at the login", "at the gateway", "later"])
+def test_a_token_that_is_refused_is_not_shown(tmp_path, scripted_gguf, when):
+    async def main():
+        async with bot(tmp_path, scripted_gguf) as (fake, live, _):
+            if when == "at the login":
+                live.token = "MTIzNDU2.Gabcde.refused-token-that-nobody-may-see"  # noqa: S105
+            elif when == "at the gateway":
+                fake.gateway.refuse_token = True
+            live.launch("--debug")
+            if when == "later":
+                await live.connected()
+                fake.gateway.drop(4004)
+            assert await live.ended() == 78
+            assert "DISCORD_TOKEN" in live.output.strip().splitlines()[-1]
+            assert places_of(live.token, fake, live) == []
+
+    asyncio.run(main())
