@@ -52,6 +52,7 @@ class GatewayActor(Actor):
         self._commands = commands
         self._journal = journal
         self._link = "listening"
+        self._stopping = False
         self._missed: set[ChannelId] = set()
 
     async def started(self) -> None:
@@ -60,6 +61,7 @@ class GatewayActor(Actor):
 
     async def stopping(self) -> None:
         """Let the transport finish what it is sending."""
+        self._stopping = True
         await self._transport.close()
 
     async def receive(self, message: object) -> object:
@@ -82,7 +84,8 @@ class GatewayActor(Actor):
     async def _listen(self) -> None:
         async for event in self._transport.listen():
             self._pass_on(event)
-        self._ended()
+        if not self._stopping:
+            self._ended()
         await asyncio.Event().wait()  # the end of input is not the end of sending
 
     def _pass_on(self, event: TransportEvent) -> None:

@@ -88,7 +88,7 @@ class IngestActor(Actor):
         store: MessageStore,
         progress: IngestProgress,
         history: History | None,
-        retriever: ActorRef,
+        retriever: ActorRef | None,
         responder: ActorRef | None,
         forgetter: Forgetter | None,
         settings: IngestSettings,
@@ -246,7 +246,7 @@ class IngestActor(Actor):
         finally:
             if self._responder is not None:
                 self._responder.tell(ForgottenNow(author_id=request.author_id, message_ids=request.message_ids))
-            self._retriever.tell(StoreChanged())
+            self._tell_retriever()
 
     # --- what catching up needs ---
 
@@ -279,8 +279,12 @@ class IngestActor(Actor):
         if len(self._told) > _TOLD_IDS:
             del self._told[next(iter(self._told))]
 
+    def _tell_retriever(self) -> None:
+        if self._retriever is not None:
+            self._retriever.tell(StoreChanged())
+
     def _wake_memory(self) -> None:
         """Tell the retriever, which looks by itself now and then, too: not for every page."""
         if self._clock() - self._woken_at >= _WAKE_SECONDS:
             self._woken_at = self._clock()
-            self._retriever.tell(StoreChanged())
+            self._tell_retriever()

@@ -27,6 +27,7 @@ class LinkSession:
 
     def __init__(self) -> None:
         self._linked = True
+        self._sessions = 0
         self._in_step: set[ChannelId] = set()
         self._gaps: Counter[ChannelId] = Counter()
         self._flights: dict[ChannelId, Flight] = {}
@@ -39,8 +40,7 @@ class LinkSession:
         """Go on where it was after a resumption; otherwise every channel has to catch up again."""
         self._linked = True
         if not resumed:
-            for channel_id in self._in_step:
-                self._gaps[channel_id] += 1
+            self._sessions += 1
             self._in_step.clear()
 
     def missed(self, channel_ids: Iterable[ChannelId]) -> None:
@@ -50,12 +50,12 @@ class LinkSession:
             self._in_step.discard(channel_id)
 
     def mark(self, channel_id: ChannelId) -> int:
-        """Return how many gaps a channel has had, for `caught_up`."""
-        return self._gaps[channel_id]
+        """Return how many gaps a channel has had, for `caught_up`; a new session is one in every channel."""
+        return self._sessions + self._gaps[channel_id]
 
     def caught_up(self, channel_id: ChannelId, mark: int) -> None:
         """Count a channel as in step, unless there was a new gap since `mark`."""
-        if self._gaps[channel_id] == mark:
+        if self.mark(channel_id) == mark:
             self._in_step.add(channel_id)
 
     def may_advance(self, channel_id: ChannelId) -> bool:
@@ -64,7 +64,7 @@ class LinkSession:
 
     def take_off(self, channel_id: ChannelId) -> Flight:
         """Note that a page of a channel is about to be asked for."""
-        flight = self._flights[channel_id] = Flight(mark=self._gaps[channel_id])
+        flight = self._flights[channel_id] = Flight(mark=self.mark(channel_id))
         return flight
 
     def land(self, channel_id: ChannelId) -> None:

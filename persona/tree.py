@@ -38,7 +38,8 @@ class Parts:
     """What the tree is made of: the same actors talk in the terminal and on Discord, over other transports.
 
     `ingest` and `commands` build those two actors, which differ most; without `commands` there are none. `journal`
-    is None where nothing outlives the process. `memory_patience` is how long the start waits for the memory.
+    is None where nothing outlives the process. `memory_patience` is how long the start waits for the memory,
+    `send_seconds` how long the end waits for what is being sent.
     """
 
     store: MessageStore
@@ -53,6 +54,7 @@ class Parts:
     journal: ReplyJournal | None = None
     mutes: Mutes | None = None
     memory_patience: float = 0.0
+    send_seconds: float = 5.0
 
 
 def build_tree(settings: Settings, home: Home, refs: Refs, parts: Parts) -> Tree:
@@ -142,9 +144,7 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
             retriever=refs.retriever,
             gateway=refs.gateway,
             coach=parts.coach,
-            settings=parts.reply_settings,
-            journal=parts.journal,
-            mutes=parts.mutes,
+            settings=parts.reply_settings(),
         )
 
     def gateway() -> GatewayActor:
@@ -163,4 +163,4 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
     ]
     if parts.commands is not None:
         children.append(ChildSpec(ref=refs.commands, factory=parts.commands))
-    return (*children, ChildSpec(ref=refs.gateway, factory=gateway))
+    return (*children, ChildSpec(ref=refs.gateway, factory=gateway, stop_timeout=parts.send_seconds))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persona.cli.consent_options import add_consent_options, add_forget_options
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One command: its module has a `run(arguments) -> exit code`."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from persona.adapters.sqlite import SqliteStore
 from persona.adapters.sqlite.ledger import SqliteLedger
 from persona.cli.import_screen import printable
-from persona.cli.people import find_person, open_ledger
+from persona.cli.people import find_person, open_ledger, require_database
 from persona.config import Settings, load_settings
 from persona.domain.chat import AuthorId, MessageId
-from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, UsageError
+from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, PersonaError, UsageError
 from persona.forgetting import Forgetter
 from persona.instance_lock import InstanceLock
 from persona.projection import open_memory, project
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     _check(arguments)
     settings = load_settings(arguments.config)
+    require_database(settings)
     lock = InstanceLock(settings.storage.database.parent / "persona.lock")
     try:
         lock.acquire()
@@ -80,8 +81,17 @@ async def _forget(settings: Settings, arguments: argparse.Namespace) -> _Outcome
             if not arguments.yes and not await _confirm_messages(store, ids):
                 return None
             messages = await forgetter.forget_messages(ids)
+        return _Outcome(messages=messages, marks=await _follow_up(settings, store, forgetter))
+
+
+async def _follow_up(settings: Settings, store: SqliteStore, forgetter: Forgetter) -> Sequence[RunMark]:
+    try:
+        marks = await forgetter.finish()
         await _purge_memory(settings, store)
-        return _Outcome(messages=messages, marks=await forgetter.finish())
+    except PersonaError as error:
+        cure = "when that is mended: python -m persona forget --finish"
+        raise PersonaError(f"removed from the store, but traces are left: {error}", cure=cure) from error
+    return marks
 
 
 def _forgetter(settings: Settings, ledger: SqliteLedger) -> Forgetter:

@@ -13,6 +13,17 @@ from persona.errors import StoreError, UsageError
 _LARGEST_ID = (1 << 63) - 1
 
 
+def require_database(settings: Settings) -> None:
+    """Check that there is a database: a wrong --config must not make a new one.
+
+    Raises:
+        StoreError: there is none.
+    """
+    path = settings.storage.database
+    if not path.exists():
+        raise StoreError(f"there is no database at {path}", cure="check --config and [storage] database")
+
+
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[tuple[SqliteStore, SqliteLedger]]:
     """Open the configured database, which must exist, and its ledger; close it in any case.
@@ -20,10 +31,8 @@ async def open_ledger(settings: Settings) -> AsyncIterator[tuple[SqliteStore, Sq
     Raises:
         StoreError: there is none, or it cannot be used.
     """
-    path = settings.storage.database
-    if not path.exists():
-        raise StoreError(f"there is no database at {path}", cure="check --config and [storage] database")
-    store = SqliteStore(path)
+    require_database(settings)
+    store = SqliteStore(settings.storage.database)
     await store.open()
     try:
         yield store, SqliteLedger(store.database)

@@ -307,3 +307,29 @@ def test_commands_are_answered_or_the_refusal_is_told():
 
     through(transport, answered)
     through(ScriptedTransport(refuse_after=0), refused)
+
+
+def test_a_gateway_that_is_stopped_does_not_end_the_talk():
+    """Its supervisor may be about to start it anew: only the transport's own end of input ends the process."""
+
+    class UntilClosed(ScriptedTransport):
+        def __init__(self):
+            super().__init__()
+            self.over = asyncio.Event()
+
+        async def listen(self):
+            yield LinkUp(resumed=False, self_id=AuthorId(1))
+            await self.over.wait()
+
+        async def close(self):
+            self.over.set()
+            await asyncio.sleep(0.01)
+
+    async def main():
+        door = Door(UntilClosed())
+        await door.system.start()
+        await settled(lambda: door.stored)
+        await door.system.stop()
+        assert not door.ended.is_set()
+
+    asyncio.run(main())

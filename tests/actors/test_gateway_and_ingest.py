@@ -3,19 +3,14 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from actors.gateway import GatewayActor
-from actors.ingest import IngestActor, may_store
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.messages import MessageArrived, Ping, SendReply, StoreChanged
-from persona.adapters.sqlite import SqliteStore
+from actors.messages import Ping, SendReply
 from persona.domain.chat import (
     Author,
     AuthorId,
     Channel,
     ChannelId,
-    ChannelKind,
     GuildId,
     Message,
     MessageId,
@@ -138,65 +133,3 @@ def test_a_message_that_finds_no_room_is_reported_as_dropped():
         assert len(transport.reports) + len(heard) == 4
 
     run_gateway(transport, scenario, mailbox=1)
-
-
-def run_ingest(tmp_path, scenario):
-    async def main():
-        store, woken = SqliteStore(tmp_path / "persona.db"), []
-        await store.open()
-        ingest, retriever = new_ref("ingest", mailbox=5000), new_ref("retriever")
-        system = ActorSystem(
-            SupervisorSpec(
-                name="root",
-                children=(
-                    ChildSpec(ref=retriever, factory=lambda: Recorder(woken)),
-                    ChildSpec(ref=ingest, factory=lambda: IngestActor(store=store, retriever=retriever)),
-                ),
-            )
-        )
-        await system.start()
-        try:
-            await scenario(store, ingest, woken, system)
-        finally:
-            await system.stop()
-            await store.close()
-
-    asyncio.run(main())
-
-
-def test_what_is_said_is_stored_soon_and_the_memory_is_woken(tmp_path):
-    async def scenario(store, ingest, woken, system):
-        for number in range(10):
-            ingest.tell(MessageArrived(arrival=arrival(number)))
-        async with asyncio.timeout(5):
-            while await store.count() < 10:
-                await asyncio.sleep(0.02)
-            while not woken:
-                await asyncio.sleep(0.02)
-        assert all(isinstance(message, StoreChanged) for message in woken)
-        assert await store.memory_changes_pending() == 10
-
-    run_ingest(tmp_path, scenario)
-
-
-def test_stopping_writes_what_is_left(tmp_path):
-    async def scenario(store, ingest, woken, system):
-        for number in range(3):
-            ingest.tell(MessageArrived(arrival=arrival(number)))
-        await ingest.ask(Ping(), timeout=1)
-        await system.stop()
-        assert await store.count() == 3
-
-    run_ingest(tmp_path, scenario)
-
-
-@pytest.mark.parametrize(
-    ("channel", "stored"),
-    [
-        (GENERAL, True),
-        (Channel(id=ChannelId(6), guild_id=GuildId(1), name="secret"), False),
-        (Channel(id=ChannelId(7), guild_id=GuildId(0), name="t", kind=ChannelKind.TERMINAL, allowed=True), False),
-    ],
-)
-def test_only_allowed_channels_and_never_the_terminal(channel, stored):
-    assert may_store(arrival(1, channel)) is stored

@@ -158,6 +158,71 @@ def test_everything_that_was_deleted_is_gone_also_when_nothing_is_left(tmp_path)
     run_ingest(tmp_path, rooms(5, messages=3), scenario)
 
 
+def test_a_window_that_was_not_looked_through_to_the_end_is_looked_through_the_next_time(tmp_path):
+    async def scenario(scene):
+        there = scene.there
+        await scene.caught_up()
+        (before,) = await scene.progress.progress()
+        messages = sorted(there.rooms[ChannelId(5)].messages.values(), key=lambda message: message.id)
+        there.delete(messages[3])
+        there.say(5, "fresh", seconds=600)
+        real = there.page
+
+        async def no_window(channel_id, *, after, limit=100):
+            if after < messages[-1].id - (61_000 << 22):
+                raise AccessError("not now")
+            return await real(channel_id, after=after, limit=limit)
+
+        there.page = no_window
+        scene.clock += timedelta(days=9)
+        await scene.link()
+        (between,) = await scene.progress.progress()
+        assert between.watermark > before.watermark
+        assert between.fetched_at == before.fetched_at
+        there.page = real
+        await scene.link()
+        assert await scene.texts() == there.truth
+        (after,) = await scene.progress.progress()
+        assert after.fetched_at == scene.clock
+
+    run_ingest(tmp_path, rooms(5, messages=800), scenario)
+
+
+def test_a_channel_is_never_asked_for_two_pages_at_a_time(tmp_path):
+    async def scenario(scene):
+        fetches = [asyncio.create_task(scene.fetch(5)) for _ in range(3)]
+        scene.hear(Missed(channel_ids=frozenset({ChannelId(5)})))
+        await asyncio.gather(*fetches)
+        scene.hear(LinkUp(resumed=False, self_id=SELF))
+        await scene.caught_up()
+        assert await scene.texts() == scene.there.truth
+        assert len(scene.there.asked) > 10
+        assert scene.there.crowding == 1
+
+    run_ingest(tmp_path, rooms(5, messages=250), scenario, history={"latency": 0.003})
+
+
+def test_an_archive_that_was_imported_is_not_thinned_out_to_what_is_left_on_the_other_side(tmp_path):
+    def prepare(there):
+        there.room(5)
+        for days in (30, 20, 3):
+            there.say(5, f"{days} days ago", at=NOON - timedelta(days=days))
+        there.say(5, "an hour ago", at=NOON - timedelta(hours=1))
+        there.connected.clear()
+
+    async def scenario(scene):
+        there = scene.there
+        everything = list(there.rooms[ChannelId(5)].messages.values())
+        await scene.store.put_channels([there.channel(ChannelId(5))])
+        await scene.store.put_messages(everything)
+        there.delete(everything[1], everything[3])
+        there.connected.set()
+        await scene.caught_up()
+        await scene.holds("30 days ago", "20 days ago", "3 days ago")
+
+    run_ingest(tmp_path, prepare, scenario)
+
+
 # --- permissions ---
 
 
@@ -359,6 +424,29 @@ def test_a_thread_made_while_it_listens_is_adopted_at_once(tmp_path):
     run_ingest(tmp_path, rooms(5), scenario)
 
 
+def test_a_thread_made_while_the_channels_are_listed_is_read_too(tmp_path):
+    async def scenario(scene):
+        there = scene.there
+        await scene.caught_up()
+        real = there.channels
+
+        async def just_before():
+            listed = await real()
+            there.channels = real
+            thread = there.room(50, kind=ChannelKind.THREAD, parent=5)
+            there.say(50)
+            scene.hear(ChannelSeen(channel=thread))
+            await asyncio.sleep(0.05)
+            return listed
+
+        there.channels = just_before
+        await scene.link()
+        assert await scene.texts() == there.truth
+        assert len(there.truth) == 2
+
+    run_ingest(tmp_path, rooms(5, messages=1), scenario)
+
+
 def test_a_channel_that_comes_and_goes_is_read_again(tmp_path):
     async def scenario(scene):
         there = scene.there
@@ -451,19 +539,30 @@ def test_what_was_heard_but_not_written_when_the_question_is_asked_can_be_missed
     run_ingest(tmp_path, rooms(5, messages=2), scenario, settings=lazy)
 
 
-def test_a_reaction_while_the_page_is_on_its_way_is_counted_once(tmp_path):
+def test_a_reaction_that_is_in_the_page_and_heard_while_it_is_on_its_way_is_counted_once(tmp_path):
     async def scenario(scene):
         there = scene.there
         await scene.caught_up()
         message = there.say(5).message
         there.react(message, "👍")
-        on_the_way_back(scene, lambda: [there.react(message, "👍")])
+        real = there.page
+
+        async def reacted_to(channel_id, *, after, limit=100):
+            there.page = real
+            event = there.react(message, "👍")
+            page = await real(channel_id, after=after, limit=limit)
+            scene.hear(event)
+            await asyncio.sleep(0.02)  # it is taken in, and not written yet
+            return page
+
+        there.page = reacted_to
         await scene.link()
-        await scene.until(lambda: reactions(tmp_path) == [("👍", 2)])
-        await asyncio.sleep(0.1)
+        assert reactions(tmp_path) == [("👍", 2)]
+        await asyncio.sleep(0.3)
         assert reactions(tmp_path) == [("👍", 2)]
 
-    run_ingest(tmp_path, rooms(5), scenario)
+    lazy = replace(QUICK, storing=replace(QUICK.storing, flush_seconds=0.2))
+    run_ingest(tmp_path, rooms(5), scenario, settings=lazy)
 
 
 def test_live_messages_do_not_move_a_watermark_over_what_is_not_read_yet(tmp_path):

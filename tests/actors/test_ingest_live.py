@@ -302,9 +302,9 @@ def test_a_page_that_is_on_its_way_does_not_bring_back_what_was_forgotten(tmp_pa
         await scene.until(lambda: eraser.asked)
         assert list((await scene.texts()).values()) == ["ben was here"]
         there.on_page = None
-        later = there.say(5, "ann comes back", at=NOON + timedelta(hours=2))
-        scene.hear(later)
-        await scene.until(lambda: scene.store.messages_by_id([later.message.id]))
+        late = there.say(5, "said before, heard after")
+        scene.hear(late, there.say(5, "ann comes back", at=NOON + timedelta(hours=2)))
+        await scene.holds("ben was here", "ann comes back")
 
     run_forgetting(tmp_path, scenario)
 

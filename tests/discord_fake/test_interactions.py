@@ -57,6 +57,11 @@ class Bot:
         return f"/webhooks/{BOT}/{handle.token}{rest}"
 
 
+def shown(message):
+    """As REST gives it."""
+    return {key: value for key, value in message.items() if key != "pings"}
+
+
 def scenario(play):
     async def run():
         stage: Stage = EmptyStage()
@@ -435,14 +440,28 @@ def test_a_reply_is_a_message_of_the_channel():
                 "response_message_loading": False,
                 "response_message_ephemeral": False,
             },
-            "resource": {"type": 4, "message": message},
+            "resource": {"type": 4, "message": shown(message)},
         }
+        assert message.pings == []
         assert (message["content"], message["type"], message["webhook_id"]) == ("Pong!", 20, BOT)
         assert message["interaction_metadata"]["user"]["id"] == ADA
         assert bot.stage.events[-1] == ("MESSAGE_CREATE", message)
         assert bot.stage.allowed_mentions == [{"parse": []}]
         assert (handle.deferred, handle.ephemeral, handle.files, handle.text) == (False, False, [], "Pong!")
-        assert await bot.call("GET", bot.hook(handle, "/messages/@original")) == (200, message)
+        assert await bot.call("GET", bot.hook(handle, "/messages/@original")) == (200, shown(message))
+
+    scenario(play)
+
+
+def test_whom_an_answer_pings_is_known_also_after_a_deferral():
+    async def play(bot, members):
+        await bot.register(PING)
+        at_once, later, quiet = (members.invoke(ADA, CHANNEL, "ping") for _ in range(3))
+        await bot.respond(at_once, 4, {"content": "@everyone"})
+        for handle, extra in ((later, {}), (quiet, {"allowed_mentions": {"parse": []}})):
+            await bot.respond(handle, 5)
+            await bot.call("PATCH", bot.hook(handle, "/messages/@original"), {"content": "@everyone"} | extra)
+        assert [handle.original.pings for handle in (at_once, later, quiet)] == [["@everyone"], ["@everyone"], []]
 
     scenario(play)
 
@@ -671,7 +690,7 @@ def test_a_click_can_update_its_message_or_answer_it():
         assert (payload["type"], payload["message"]["id"]) == (3, card["id"])
         assert (payload["data"]["custom_id"], payload["data"]["component_type"]) == ("yes", 2)
         _, answer = await bot.respond(click, 7, {"content": "Yes.", "components": []})
-        assert answer["resource"] == {"type": 7, "message": click.original}
+        assert answer["resource"] == {"type": 7, "message": shown(click.original)}
         assert bot.stage.messages[card.id]["content"] == click.messages[-1].content == "Yes."
         assert click.text == "Yes."
         with pytest.raises(InvocationError, match="no component 'yes'"):

@@ -379,6 +379,18 @@ def test_a_late_answer_is_refused(scenario):
     scenario(play)
 
 
+@pytest.mark.parametrize("loud", [True, False])
+def test_an_answer_that_pings_is_recorded_as_such(scenario, loud):
+    async def play(at):
+        at.fake.pings_expected = loud
+        if not loud:
+            at.client._connection.allowed_mentions = discord.AllowedMentions.none()
+        await at.invoke(at.ada, "say", {"word": f"Hello, <@{at.ben.id}>!"}).wait_reply()
+        assert at.fake.posts[-1].pings == ([at.ben.id] if loud else [])
+
+    scenario(play)
+
+
 def test_everything_is_recorded_and_interactions_need_no_token_of_the_bot(scenario):
     async def play(at):
         at.fake.limits.global_per_second = 0

@@ -1,12 +1,16 @@
 import asyncio
 import json
+import warnings
 
 import aiohttp
-import discord
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it imports audioop, which Python 3.13 leaves out
+    import discord
 
 from tests.fakes.discord.limits import HISTORY, POSTS, Limits, Rule, bucket_hash, normal_route
 

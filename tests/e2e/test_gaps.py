@@ -13,6 +13,9 @@ from tests.fakes.live import LiveProcess
 from tests.fakes.trouble import Trouble
 
 MESSAGES = 4_200
+PAST_MESSAGES = 150
+"""In each channel, older than what is read again in any case: only looking for changes finds theirs."""
+
 FAULTS = 42
 KILLS = 5
 TALK_SECONDS = 45.0
@@ -41,7 +44,9 @@ async def live_through(seed, folder, model):
             bot=fake.world.bot,
             rng=random.Random(seed),
         )
-        live = LiveProcess(folder, fake, channels=[*channels, forum], settings={"model": {"path": str(model)}})
+        crowd.reminisce(PAST_MESSAGES)
+        settings = {"model": {"path": str(model)}, "discord": {"reconcile_messages": 3000}}
+        live = LiveProcess(folder, fake, channels=[*channels, forum], settings=settings)
         trouble = Trouble(fake, rng=random.Random(seed + 1000))
         async with live:
             crowd.begin()

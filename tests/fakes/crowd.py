@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-RECENT = 250
-"""Edits and deletions hit messages among the last so many of a channel, as people do."""
+RECENT = 400
+"""Edits and deletions hit messages among the last so many of a channel."""
 
 _WORDS = ("soup", "night", "oven", "bread", "coffee", "train", "rain", "cat", "moon", "kettle", "garden", "radio")
 
@@ -77,6 +77,14 @@ class Crowd:
     def elapsed(self) -> float:
         """Seconds since the crowd came together."""
         return time.monotonic() - self._began
+
+    def reminisce(self, count: int) -> None:
+        """Give every channel a past of so many messages, a minute apart, that can be edited and deleted as well."""
+        for channel in self._channels:
+            self._world.history(channel, count, self._members)
+            for message in self._world.messages(channel):
+                self._note(message, channel, message.content)
+        self.counts["said"] = 0
 
     def step(self) -> None:
         """Do one thing."""

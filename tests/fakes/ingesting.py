@@ -51,6 +51,7 @@ class Scene:
         self.progress = progress
         self.ingest = ingest
         self.system = system
+        self.clock = NOON + timedelta(hours=1)
         self.told_responder: list[object] = []
         self.told_retriever: list[object] = []
 
@@ -139,7 +140,7 @@ async def ingesting(path, there, *, settings=QUICK, forgetter=None, progress=Non
             responder=responder,
             forgetter=forgetter,
             settings=settings,
-            now=now or (lambda: NOON + timedelta(hours=1)),
+            now=now or (lambda: scene.clock),
         )
 
     children = (

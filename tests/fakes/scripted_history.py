@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -54,13 +54,14 @@ class ScriptedHistory:
 
     `faults` are raised by the next page requests, one each; `on_page` runs while a page is on its way back: when it
     was put together but not handed over. `latency` is seconds each way; `bucket` (requests, seconds) holds a channel's
-    requests up, as a client does that obeys a rate limit.
+    requests up, as a client does that obeys a rate limit. `crowding` is the most requests for one channel at a time.
     """
 
     def __init__(self, *, start: datetime, latency: float = 0.0, bucket: tuple[int, float] | None = None):
         self.rooms: dict[ChannelId, Room] = {}
         self.asked: list[Asked] = []
         self.lists = 0
+        self.crowding = 0
         self.faults: deque[Exception] = deque()
         self.list_faults: deque[Exception] = deque()
         self.on_page: Callable[[ChannelId], None] | None = None
@@ -68,6 +69,7 @@ class ScriptedHistory:
         self.connected.set()
         self._latency = latency
         self._bucket = bucket
+        self._running: Counter[ChannelId] = Counter()
         self._windows: dict[ChannelId, tuple[float, int]] = {}
         self._now = start
         self.allowed: set[ChannelId] = set()
@@ -169,6 +171,14 @@ class ScriptedHistory:
 
     async def page(self, channel_id, *, after, limit=100) -> Page:
         await self._obey(channel_id)
+        self._running[channel_id] += 1
+        self.crowding = max(self.crowding, self._running[channel_id])
+        try:
+            return await self._answer(channel_id, after, limit)
+        finally:
+            self._running[channel_id] -= 1
+
+    async def _answer(self, channel_id, after, limit) -> Page:
         await asyncio.sleep(self._latency)
         asked = Asked(channel_id=channel_id, after=after, at=time.monotonic())
         self.asked.append(asked)

@@ -154,7 +154,7 @@ class Sender:
             "flags": discord.MessageFlags(suppress_embeds=True).value,
         }
         if is_reply:
-            payload["message_reference"] = {"message_id": message.id, "channel_id": message.channel_id}
+            payload["message_reference"] = {"message_id": str(message.id), "channel_id": str(message.channel_id)}
         parameters = MultipartParameters(payload=payload, multipart=None, files=None)
         sent = await client.http.send_message(message.channel_id, params=parameters)
         return MessageId(int(sent["id"]))

@@ -9,6 +9,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from persona.adapters.discord import DiscordOptions, DiscordTransport
+from persona.domain.chat import ChannelKind
 from persona.errors import ConfigError, TransportError
 from persona.ports import Arrival, LinkDown, LinkUp
 from tests.fakes.discord import FakeDiscord
@@ -174,6 +175,19 @@ def test_a_payload_that_breaks_a_parser_ends_listening_and_a_new_call_starts_afr
                 await one.next(LinkUp, 2)
                 said = fake.world.say(channel, ann, "still there?")
                 await one.arrival(int(said["id"]))
+
+    asyncio.run(run())
+
+
+def test_a_direct_message_is_heard_and_not_allowed():
+    async def run():
+        async with FakeDiscord(seed=0) as fake:
+            _, _, ann = stage(fake)
+            async with bot(fake) as one:
+                arrival = await one.arrival(int(fake.world.say_directly(ann, "psst")["id"]))
+                assert arrival.message.content == "psst"
+                assert arrival.channel.kind is ChannelKind.DIRECT
+                assert not arrival.channel.allowed
 
     asyncio.run(run())
 

@@ -87,6 +87,7 @@ class EmptyStage:
             "type": 0,
             **fields,
         }
+        self.messages[identity]["pings"] = self.pings(self.messages[identity], allowed_mentions)
         self.allowed_mentions.append(allowed_mentions)
         self.events.append(("MESSAGE_CREATE", self.messages[identity]))
         return self.messages[identity]
@@ -98,6 +99,10 @@ class EmptyStage:
 
     def delete(self, channel_id: str, message_id: str) -> None:
         self.events.append(("MESSAGE_DELETE", self.messages.pop(message_id)))
+
+    def pings(self, message: Payload, allowed: Payload | None) -> list[str]:
+        everyone = "@everyone" in message["content"] and (allowed is None or "everyone" in allowed.get("parse", []))
+        return ["@everyone"] if everyone else []
 
     def publish(self, name: str, data: Payload, *, guild_id: str | None, channel_id: str | None) -> None:
         self.events.append((name, data))

@@ -228,6 +228,8 @@ class Answers:
             changed = message | fields
             self._private[message["id"]] = (owner, changed)
         else:
+            if thinking:  # only now is there a text that could ping; later edits ping nobody
+                fields["pings"] = self.stage.pings(message | fields, body.get("allowed_mentions"))
             changed = self.stage.change(handle.channel_id, message["id"], fields)
         handle.files.extend(uploads)
         handle.show("message" if thinking else "edit", changed)

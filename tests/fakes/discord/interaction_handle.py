@@ -100,8 +100,8 @@ class Interaction:
 
     def show(self, what: str, message: Payload) -> None:
         """Let the member see a message in its new form."""
-        self.shown[message["id"]] = Shown(message)
-        self.note(what, message)
+        seen = self.shown[message["id"]] = Shown(message)  # a copy: the message may change later
+        self.note(what, seen)
 
     def note(self, what: str, payload: Payload) -> None:
         """Record what happened and wake whoever waits."""

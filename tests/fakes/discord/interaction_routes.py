@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from tests.fakes.discord.command_rules import ApiError, Payload, invalid_form
+from tests.fakes.discord.recording import RECORDED
 from tests.fakes.discord.responses import Form, read_form
 
 if TYPE_CHECKING:
@@ -132,21 +133,37 @@ class _FollowupRoutes:
     async def callback(self, request: web.Request) -> web.Response:
         where = request.match_info
         taken = self._answers.callback(where["interaction_id"], where["token"], await form_of(request))
+        if "message" in taken.get("resource", {}):
+            taken["resource"]["message"] = _sent(request, taken["resource"]["message"])
         return answer(taken if request.query.get("with_response") in ("1", "true") else None)
 
     async def post(self, request: web.Request) -> web.Response:
         where = request.match_info
-        return answer(self._answers.followup(where["application_id"], where["token"], await form_of(request)))
+        message = self._answers.followup(where["application_id"], where["token"], await form_of(request))
+        return answer(_sent(request, message))
 
     async def get(self, request: web.Request) -> web.Response:
-        return answer(self._answers.get_message(*_message_path(request)))
+        return answer(_shown(self._answers.get_message(*_message_path(request))))
 
     async def patch(self, request: web.Request) -> web.Response:
-        return answer(self._answers.edit_message(*_message_path(request), await form_of(request)))
+        message = self._answers.edit_message(*_message_path(request), await form_of(request))
+        return answer(_sent(request, message))
 
     async def delete(self, request: web.Request) -> web.Response:
         self._answers.delete_message(*_message_path(request))
         return answer()
+
+
+def _shown(message: Payload) -> Payload:
+    """A message as REST gives it; the gateway adds the guild, and whom it pinged is for tests only."""
+    return {key: value for key, value in message.items() if key not in {"guild_id", "member", "pings"}}
+
+
+def _sent(request: web.Request, message: Payload) -> Payload:
+    """Note whom the request pinged, where requests are recorded; return the message as REST gives it."""
+    if (recorded := request.get(RECORDED)) is not None and message["edited_timestamp"] is None:
+        recorded.pings = message.get("pings", [])
+    return _shown(message)
 
 
 def _message_path(request: web.Request) -> tuple[str, str, str]:

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiohttp import web
+
 
 @dataclass(slots=True)
 class Recorded:
@@ -34,6 +36,10 @@ class Recorded:
             self.route.endswith(("/messages", "/messages/{}", "/callback", "/messages/@original"))
             or self.route == "POST /webhooks/{}/{}"
         )
+
+
+RECORDED = web.RequestKey("recorded", Recorded)
+"""Where a request keeps its own record."""
 
 
 class Faults:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.fakes.discord.command_rules import ApiError
 from tests.fakes.discord.interaction_routes import answer, form_of
-from tests.fakes.discord.recording import Recorded
+from tests.fakes.discord.recording import RECORDED, Recorded
 from tests.fakes.discord.things import SaidThing
 from tests.fakes.discord.world import PRIVATE_THREAD, THREADS, TYPES, World
 
@@ -199,7 +199,7 @@ class Rest:
         allowed = body.get("allowed_mentions")
         message["pings"] = self.world.pings(message, allowed)
         message["mention_everyone"] = any(one.startswith("@") for one in message["pings"])
-        recorded: Recorded = request["recorded"]
+        recorded: Recorded = request[RECORDED]
         recorded.pings = message["pings"]
         self.world._said(message)
         self.world._nonces[key] = (message["id"], time.monotonic())

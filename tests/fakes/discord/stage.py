@@ -49,5 +49,8 @@ class Stage(Protocol):
     def delete(self, channel_id: str, message_id: str) -> None:
         """Delete a message and publish that."""
 
+    def pings(self, message: Payload, allowed: Payload | None) -> list[str]:
+        """Whom a new message of the bot notifies, given its `allowed_mentions`."""
+
     def publish(self, name: str, data: Payload, *, guild_id: str | None, channel_id: str | None) -> None:
         """Send an event to the gateway's sessions."""

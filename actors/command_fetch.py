@@ -1,0 +1,98 @@
+"""The `fetch` command: reads history and shows how far it is, in place."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from actors.command_support import ChannelSwitch, Done, RefusedError, asked, done
+from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
+from actors.messages import DescribeFetch, Fetch, FetchStatus
+from persona.domain.chat import ChannelId
+from persona.domain.command_texts import for_how_long, place
+from persona.domain.commands import Answer, Invocation
+from persona.errors import PersonaError
+
+Show = Callable[[Answer], Awaitable[bool]]
+"""Shows an answer that more may follow; False when it cannot be shown."""
+
+_LONGEST_FETCH_SECONDS = 24 * 3600.0
+_SHOWN_FOR_SECONDS = 14 * 60.0
+"""Discord lets an answer be changed for fifteen minutes."""
+_ASK_SECONDS = 5.0
+_TROUBLES_SHOWN = 5
+
+
+class FetchCommand:
+    """Carries it out; `every` is the time between two looks, in seconds."""
+
+    def __init__(self, *, ingest: ActorRef, allow_list: ChannelSwitch, every: float) -> None:
+        self._ingest = ingest
+        self._allow_list = allow_list
+        self._every = every
+
+    async def run(self, invocation: Invocation, show: Show) -> Done:
+        """Read the history of one channel or of all; the answer follows what happens."""
+        wanted = self._wanted(invocation)
+        # The work goes on in the ingest when nobody waits for it any more.
+        work = asyncio.ensure_future(self._ingest.ask(Fetch(channel_ids=wanted), timeout=_LONGEST_FETCH_SECONDS))
+        loop = asyncio.get_running_loop()
+        ends, told = loop.time() + _SHOWN_FOR_SECONDS, ""
+        try:
+            while not (await asyncio.wait({work}, timeout=self._every))[0]:
+                text = await self._progress()
+                if loop.time() >= ends:
+                    later = "It goes on, but this answer cannot change any more: `/channels list` shows the counts."
+                    return done(f"{text}\n{later}" if text else later, outcome="still running")
+                if text and text != told:
+                    await show(Answer(text=text, done=False))
+                    told = text
+            work.result()
+        except (AskTimeout, ActorCrashed, ActorStopped) as error:
+            text = "Reading was interrupted; it goes on by itself from where it stopped"
+            raise PersonaError(text, cure="`/channels list` shows the counts") from error
+        finally:
+            work.cancel()
+        return await self._finished()
+
+    def _wanted(self, invocation: Invocation) -> frozenset[ChannelId] | None:
+        if "channel" not in invocation.options:
+            return None
+        channel = invocation.named
+        if channel is None or channel.guild_id != invocation.channel.guild_id:
+            raise RefusedError("There is no such channel on this server, or the bot cannot see it.")
+        if not self._allow_list.allows(channel.id, channel.parent_id):
+            raise RefusedError(f"{place(channel.id)} is not on the list: `/channels allow` puts it there.")
+        return frozenset({channel.id})
+
+    async def _progress(self) -> str:
+        """Return how far it is, "" when that cannot be told at the moment."""
+        try:
+            status = await self._ingest.ask(DescribeFetch(), timeout=_ASK_SECONDS)
+        except (AskTimeout, ActorCrashed, ActorStopped):
+            return ""
+        return progress_text(status)
+
+    async def _finished(self) -> Done:
+        status = await asked(self._ingest, DescribeFetch(), seconds=_ASK_SECONDS, trouble="The history is read")
+        return done(finished_text(status), outcome=f"{status.messages} read, {status.added} new")
+
+
+def progress_text(status: FetchStatus) -> str:
+    """Say how far catching up is."""
+    text = f"Reading: {status.channels_done} of {status.channels_total} channels, {status.messages:,} messages"
+    text += f" ({status.messages_per_second:,.0f} a second), {status.added:,} of them new"
+    if status.seconds_left is not None:
+        text += f", about {for_how_long(status.seconds_left)} left"
+    return text + "." + _troubles(status)
+
+
+def finished_text(status: FetchStatus) -> str:
+    """Say what catching up brought."""
+    read = f"Done: {status.messages:,} messages read in {status.channels_done} channels, {status.added:,} of them new."
+    return read + _troubles(status)
+
+
+def _troubles(status: FetchStatus) -> str:
+    lines = [f"\n• {trouble}" for trouble in status.troubles[:_TROUBLES_SHOWN]]
+    if len(status.troubles) > _TROUBLES_SHOWN:
+        lines.append(f"\n• and {len(status.troubles) - _TROUBLES_SHOWN} more; the log names them")
+    return "".join(lines)
