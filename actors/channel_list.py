@@ -11,11 +11,10 @@ from actors.link_session import LinkSession
 from actors.pace_gate import PaceGate
 from persona.domain.catching_up import Rules, Standing, may_hold_changes, plan, window_start
 from persona.domain.chat import Channel, ChannelId, ChannelKind, MessageId
-from persona.ports import History, IngestProgress, MessageStore, ReadableChannel
+from persona.ports import History, IngestProgress, MessageStore, ReadableChannel, ThreadPage
 
 _NOTHING_TO_READ = {ChannelKind.FORUM, ChannelKind.DIRECT, ChannelKind.TERMINAL}
 _HAS_THREADS = {ChannelKind.TEXT, ChannelKind.NEWS, ChannelKind.FORUM}
-_THREADS_A_REQUEST = 50
 
 
 class ChannelList:
@@ -81,9 +80,11 @@ class ChannelList:
             TransportError: the other side cannot be reached.
         """
         found: list[ReadableChannel] = []
-        threads = self._history.archived_threads(parent.id)
-        while (thread := await self._next(threads, rank if len(found) % _THREADS_A_REQUEST == 0 else None)) is not None:
-            found.append(thread)
+        pages = self._history.archived_threads(parent.id)
+        while (page := await self._next(pages, rank)) is not None:
+            found += page.threads
+            if page.last:
+                break
         return found
 
     async def targets(self, readable: Sequence[ReadableChannel]) -> list[Target]:
@@ -122,21 +123,15 @@ class ChannelList:
         )
 
     async def _introduce(self, channels: Sequence[Channel]) -> None:
-        """Make the store know the channels by their present names, and on the allow-list."""
+        """Make the store know the channels by their present names."""
         stored = {channel.id: channel for channel in await self._store.channels()}
         changed = [channel for channel in channels if stored.get(channel.id) != channel]
         if changed:
-            await self._store.put_channels(changed)
-        unlisted = [channel.id for channel in changed if channel.id in stored and not stored[channel.id].allowed]
-        if unlisted:
-            await self._store.set_allowed(unlisted, allowed=True)
-            self._log.info("channels_allowed", channel_ids=unlisted)
+            await self._progress.adopt(changed)
 
-    async def _next(self, threads: AsyncIterator[ReadableChannel], rank: int | None) -> ReadableChannel | None:
-        if rank is None:
-            return await anext(threads, None)
+    async def _next(self, pages: AsyncIterator[ThreadPage], rank: int) -> ThreadPage | None:
         async with self._gate.request(rank):
-            return await anext(threads, None)
+            return await anext(pages, None)
 
 
 def parents_of_threads(readable: Iterable[ReadableChannel]) -> list[Channel]:

@@ -32,7 +32,8 @@ class GatewayActor(Actor):
     """Listens to a transport; calls `ended` once the transport has nothing more to say.
 
     Without `responder` it only listens; without `journal` (the terminal) nobody needs to know after a crash what was
-    out already; without `commands` there are none. That the connection is lost is something to tell, not a failure: the transport connects again by itself.
+    out already; without `commands` there are none. That the connection is lost is something to tell, not a failure:
+    the transport connects again by itself.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class GatewayActor(Actor):
                 self._link = "connected" if isinstance(event, LinkUp) else f"not connected: {event.reason}"
                 self.context.log.info("link", state=self._link, resumed=isinstance(event, LinkUp) and event.resumed)
                 self._make_sure(event)
+                if isinstance(event, LinkUp):
+                    self._tell_responder(event)
             case CommandInvoked(invocation=invocation):
                 if self._commands is not None and not self._commands.tell(event):
                     self.context.log.warning("command_dropped", command=invocation.command)

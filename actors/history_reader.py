@@ -161,6 +161,8 @@ class HistoryReader:
         channel = target.channel
         try:
             page, flight = await self._undisturbed(target, after, rank)
+            if not page.messages and not page.last:
+                raise TransportError("a page without anything in it that is not the last one makes no sense")
             through = page.messages[-1].id if page.messages else after
             gone = await self._gone(target, after, page, flight)
             if not page.messages and (gone or (target.newest or 0) > after):
@@ -202,7 +204,7 @@ class HistoryReader:
     async def _gone(self, target: Target, after: MessageId, page: Page, flight: Flight) -> frozenset[MessageId]:
         """Return which stored messages the page should have shown, if they still were there."""
         low = max(after, target.bury_from)
-        high = NEWEST if page.last or not page.messages else page.messages[-1].id
+        high = NEWEST if page.last else page.messages[-1].id
         if high <= low:
             return frozenset()
         channel_id = target.channel.id
@@ -227,4 +229,4 @@ class HistoryReader:
 
 
 def _is_end(page: Page, through: MessageId, sweep: Sweep) -> bool:
-    return page.last or not page.messages or (sweep.until is not None and through >= sweep.until)
+    return page.last or (sweep.until is not None and through >= sweep.until)

@@ -269,10 +269,10 @@ class IngestActor(Actor):
             age = (now - message.created_at).total_seconds()
             if not message.is_talk or age > self._settings.fresh_seconds or message.id in self._told:
                 continue
-            self._remember_told(message.id)
             addressed = message.id in page.addressed
             arrival = Arrival(message=message, channel=channel, self_id=self_id, addressed=addressed, live=False)
             await self._responder.send(MessageArrived(arrival=arrival))
+            self._remember_told(message.id)  # only now: waiting for room may be broken off
 
     def _remember_told(self, message_id: MessageId) -> None:
         self._told[message_id] = None

@@ -1,19 +1,21 @@
-"""What the responder works with: its settings, a channel's lane, a stopwatch for the stages of a reply."""
+"""What a reply is made with: the settings, a stopwatch for its stages, the ways in which it can end early."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from persona.domain.chat import Message
 from persona.domain.delivery import DeliveryLimits
-from persona.domain.speaking import ChannelState, Decision, SpeakingRules
-from persona.ports import Arrival, Sampling
+from persona.domain.speaking import SpeakingRules
+from persona.ports import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplySettings:
-    """How replies are made; see [reply], [memory] and [sampling] in config.toml."""
+    """How replies are made; see [reply], [memory] and [sampling] in config.toml.
+
+    `slots` replies are written at the same time. `delivery_seconds` is how long one message may take to get out: slow
+    mode, rate limits and a lost connection included. The transport should give up first, and say why.
+    """
 
     rules: SpeakingRules
     limits: DeliveryLimits
@@ -22,16 +24,8 @@ class ReplySettings:
     deadline_seconds: float = 120.0
     memory_limit: int = 4
     memory_timeout_seconds: float = 1.5
-
-
-@dataclass(slots=True, kw_only=True)
-class Lane:
-    """One channel: its recent talk, what `speaking` needs to know of it, and the replies that wait their turn."""
-
-    state: ChannelState
-    talk: deque[Message]
-    waiting: deque[tuple[Arrival, Decision]] = field(default_factory=deque)
-    busy: bool = False
+    slots: int = 2
+    delivery_seconds: float = 180.0
 
 
 @dataclass(slots=True)
@@ -56,11 +50,8 @@ class ReplyFailedError(Exception):
     """A reply came to nothing; the text says why, in words for `/why`."""
 
 
-def up_to(talk: Iterable[Message], last: Message) -> tuple[Message, ...]:
-    """Return the talk up to and including a message: what came later is answered later."""
-    messages = list(talk)
-    index = next((i for i, m in enumerate(messages) if m.id == last.id), len(messages) - 1)
-    return tuple(messages[: index + 1])
+class ReplyInterruptedError(Exception):
+    """The process is ending under a reply; what the journal holds of it is taken up at the next start."""
 
 
 def reseeded(sampling: Sampling, attempt: int) -> Sampling:

@@ -15,10 +15,10 @@ from persona.errors import EXIT_DONE
 from persona.options import EngineFactory, EngineWrapper, Home, TerminalOptions
 
 if TYPE_CHECKING:
+    from actors.messages import FetchStatus
     from persona.adapters.llama import LlamaSettings
     from persona.config import Settings
     from persona.ports import MessageStore
-    from actors.messages import FetchStatus
     from persona.running import Tree
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,9 @@ def run_discord(settings: "Settings", token: str, *, debug: bool = False, wrap: 
         return runner.run(_live_on_discord(settings, token, wrap(engine) if wrap else engine))
 
 
-def run_ingest(settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]", *, debug: bool = False) -> "FetchStatus":
+def run_ingest(
+    settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]", *, debug: bool = False
+) -> "FetchStatus":
     """Read what is new in the allowed channels, once; `on_status` is called twice a second. Return the final figures.
 
     Raises:
@@ -140,12 +142,15 @@ async def _talk(settings: "Settings", options: TerminalOptions, engine: EngineFa
 
 async def _live_on_discord(settings: "Settings", token: str, engine: EngineFactory) -> Ending:
     from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+    from persona.forgetting import Forgetter  # noqa: PLC0415
     from persona.live import discord_tree  # noqa: PLC0415 - pulls in every actor and discord.py
 
     home = Home(database=settings.storage.database, memory=settings.storage.memory)
     store = SqliteStore(home.database)
     await store.open()
+    forgetter = Forgetter(store.ledger, runs=settings.storage.runs)
     try:
+        forgetter.start()
         ended, again = asyncio.Event(), asyncio.Event()
 
         def restart() -> None:
@@ -153,17 +158,23 @@ async def _live_on_discord(settings: "Settings", token: str, engine: EngineFacto
             ended.set()
 
         tree = await discord_tree(
-            settings, home, token=token, store=store, engine=engine, ended=ended.set, restart=restart
+            settings,
+            home,
+            token=token,
+            store=store,
+            engine=engine,
+            forgetter=forgetter,
+            ended=ended.set,
+            restart=restart,
         )
         await _live(tree, ended, drain_seconds=settings.supervision.drain_seconds)
         return Ending.RESTART if again.is_set() else Ending.STOPPED
     finally:
+        await forgetter.close()
         await store.close()
 
 
-async def _ingest_once(
-    settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]"
-) -> "FetchStatus":
+async def _ingest_once(settings: "Settings", token: str, on_status: "Callable[[FetchStatus], None]") -> "FetchStatus":
     from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
     from persona.ingesting import ingest_once  # noqa: PLC0415 - pulls in discord.py
 

@@ -43,9 +43,9 @@ def _utc_now() -> datetime:
 class Forgetter:
     """Forgets, and sees it through: in the background after `start`, or when `finish` is called.
 
-    `drop_memory` deletes the search index, on a thread; give it where no retriever follows the store, for otherwise
-    nobody would take what is forgotten out of an index that lies around. `settle` lets requests gather for so many
-    seconds before files are written anew, `retry` is the first pause after a failure.
+    `drop_memory` deletes a search index that nobody keeps in step with the store, on a thread, and says whether there
+    is none left to purge. `settle` lets requests gather for so many seconds before files are written anew, `retry` is
+    the first pause after a failure.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Forgetter:
         ledger: Ledger,
         *,
         runs: Path,
-        drop_memory: Callable[[], None] | None = None,
+        drop_memory: Callable[[], bool] | None = None,
         now: Callable[[], datetime] = _utc_now,
         settle: float = _SETTLE_SECONDS,
         retry: float = _RETRY_SECONDS,
@@ -83,13 +83,18 @@ class Forgetter:
         """
         return self._removed(await self._ledger.forget_messages(message_ids, self._now()))
 
-    async def finish(self) -> tuple[RunMark, ...]:
+    async def finish(self, *, again: bool = False) -> tuple[RunMark, ...]:
         """Do what is due of the steps that follow, also after a crash; return the marks that runs carry now.
+
+        With `again` runs are looked at and the database is built anew even when that is not due: for runs that were
+        out of sight, copied back, or made from a store as it was before.
 
         Raises:
             PersonaError: a step failed; it stays due, the others are done.
         """
-        due = await self._ledger.steps_due()
+        due = dict(await self._ledger.steps_due())
+        if again:
+            due = {ForgettingStep.RUNS: 0, ForgettingStep.DATABASE: 0} | due
         marks: tuple[RunMark, ...] = ()
         failures: list[PersonaError] = []
         for step, through in due.items():
@@ -99,10 +104,9 @@ class Forgetter:
                         marks = await self._mark_runs()
                     case ForgettingStep.DATABASE:
                         await self._ledger.scrub()
-                    case ForgettingStep.MEMORY if self._drop_memory is not None:
-                        await asyncio.to_thread(self._drop_memory)
                     case ForgettingStep.MEMORY:
-                        continue
+                        if self._drop_memory is None or not await asyncio.to_thread(self._drop_memory):
+                            continue  # whoever follows the store with it purges it
                 await self._ledger.step_done(step, through)
             except PersonaError as error:
                 failures.append(error)

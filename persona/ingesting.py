@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from actors.gateway import GatewayActor
 from actors.ingest import IngestActor
-from actors.kernel import ActorSystem, ActorRef, ChildSpec, Escalated, Hung, SupervisorSpec
+from actors.kernel import ActorRef, ActorSystem, ChildSpec, Escalated, Hung, SupervisorSpec
 from actors.messages import DescribeFetch, Fetch, FetchStatus
 from persona.adapters.discord import DiscordTransport
 from persona.adapters.sqlite import SqliteStore

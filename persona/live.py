@@ -1,16 +1,22 @@
 """A persona on Discord: what its tree is made of."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from actors.commands import CommandsActor, StatusReport
 from actors.ingest import IngestActor
 from actors.voice import VoiceCoach
+from persona.adapters.discord import DiscordCommands, DiscordTransport
 from persona.adapters.sqlite import SqliteStore
 from persona.allow_list import AllowList
 from persona.config import Settings
-from persona.domain.chat import ChannelId
+from persona.domain.chat import AuthorId, ChannelId
+from persona.domain.command_texts import AboutBot
+from persona.domain.commands import AdminRules
 from persona.forgetting import Forgetter
 from persona.joining import discord_transport
 from persona.live_settings import LiveSettings
+from persona.mydata import mydata
 from persona.options import EngineFactory, Home
 from persona.running import ModelSlot, Refs, Tree
 from persona.translate import ingest_settings, reply_settings, voice_settings
@@ -24,6 +30,7 @@ async def discord_tree(
     token: str,
     store: SqliteStore,
     engine: EngineFactory,
+    forgetter: Forgetter,
     ended: Callable[[], None],
     restart: Callable[[], None],
 ) -> Tree:
@@ -31,14 +38,16 @@ async def discord_tree(
     refs = Refs.new()
     allow_list = await AllowList.load(store, store.desk, fixed=settings.discord.channels)
     live = await LiveSettings.load(settings, store.desk)
-    discord = discord_transport(settings, token, allow_list)
-    forgetter = Forgetter(store.ledger, runs=settings.storage.runs)
+    door = DiscordCommands(prefix=settings.discord.prefix, allowed=allow_list.allows, notes=store.desk)
+    discord = discord_transport(settings, token, allow_list, commands=door)
 
     async def visible(channel_id: ChannelId) -> frozenset[ChannelId]:
         readable = await discord.readable_with(channel_id)
         return frozenset(channel.id for channel in await store.channels(allowed_only=True)) & readable
 
-    coach = VoiceCoach(store=store, inference=refs.inference, settings=voice_settings(settings))
+    coach = VoiceCoach(
+        store=store, inference=refs.inference, settings=voice_settings(settings), visible_channels=visible
+    )
     parts = Parts(
         store=store,
         model=ModelSlot(engine),
@@ -47,15 +56,62 @@ async def discord_tree(
         ended=ended,
         reply_settings=lambda: reply_settings(live.current),
         visible_channels=visible,
-        ingest=lambda: IngestActor(
-            store=store,
-            progress=store.progress,
-            history=discord,
-            retriever=refs.retriever,
-            responder=refs.responder,
-            forgetter=forgetter,
-            settings=ingest_settings(settings),
-        ),
+        ingest=_ingest(settings, refs, store, discord, forgetter),
+        commands=_commands(settings, refs, store, coach=coach, live=live, allow_list=allow_list, restart=restart),
+        journal=store.journal,
+        mutes=lambda: store.desk.mutes(datetime.now(UTC)),
         send_seconds=settings.supervision.drain_seconds + 5,
     )
     return build_tree(settings, home, refs, parts)
+
+
+def _ingest(
+    settings: Settings, refs: Refs, store: SqliteStore, discord: DiscordTransport, forgetter: Forgetter
+) -> Callable[[], IngestActor]:
+    return lambda: IngestActor(
+        store=store,
+        progress=store.progress,
+        history=discord,
+        retriever=refs.retriever if settings.memory.enabled else None,
+        responder=refs.responder,
+        forgetter=forgetter,
+        settings=ingest_settings(settings),
+    )
+
+
+def _commands(
+    settings: Settings,
+    refs: Refs,
+    store: SqliteStore,
+    *,
+    coach: VoiceCoach,
+    live: LiveSettings,
+    allow_list: AllowList,
+    restart: Callable[[], None],
+) -> Callable[[], CommandsActor]:
+    discord = settings.discord
+    started_at = datetime.now(UTC)
+
+    async def data_of(author_id: AuthorId) -> tuple[bytes, ...]:
+        return await mydata(store.ledger, store, author_id, at=datetime.now(UTC), contact=discord.contact)
+
+    def status() -> StatusReport:
+        return StatusReport(started_at=started_at, model=coach.model_name, memory=settings.memory.enabled)
+
+    return lambda: CommandsActor(
+        desk=store.desk,
+        ledger=store.ledger,
+        store=store,
+        progress=store.progress,
+        live=live,
+        allow_list=allow_list,
+        gateway=refs.gateway,
+        ingest=refs.ingest,
+        responder=refs.responder,
+        mydata=data_of,
+        status=status,
+        restart=restart,
+        rules=AdminRules(author_ids=frozenset(discord.admins), role_ids=frozenset(discord.admin_roles)),
+        about=AboutBot(name=coach.name, contact=discord.contact, prefix=discord.prefix),
+        memory=settings.memory.enabled,
+    )

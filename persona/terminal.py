@@ -34,7 +34,7 @@ def terminal_tree(
         return frozenset(channel.id for channel in await store.channels(allowed_only=True))
 
     coach = VoiceCoach(
-        store=store, inference=refs.inference, settings=voice_settings(settings)
+        store=store, inference=refs.inference, settings=voice_settings(settings), visible_channels=visible
     )
     transport = build_console(
         stdin=options.stdin,

@@ -24,6 +24,7 @@ def reply_settings(settings: Settings) -> ReplySettings:
         deadline_seconds=settings.reply.deadline_seconds,
         memory_limit=settings.memory.limit if settings.memory.enabled else 0,
         memory_timeout_seconds=settings.memory.timeout_seconds,
+        slots=settings.model.slots,
     )
 
 

@@ -144,7 +144,9 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
             retriever=refs.retriever,
             gateway=refs.gateway,
             coach=parts.coach,
-            settings=parts.reply_settings(),
+            settings=parts.reply_settings,
+            journal=parts.journal,
+            mutes=parts.mutes,
         )
 
     def gateway() -> GatewayActor:

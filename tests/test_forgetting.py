@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from persona.adapters.lance import LanceMemory
 from persona.adapters.sqlite import SqliteStore
 from persona.adapters.sqlite.ledger import SqliteLedger
+from persona.config import MemorySection, Settings, StorageSection
 from persona.domain.chat import Author, AuthorId, Edit, Reaction
 from persona.domain.lineage import LINEAGE_FILE, encode_lineage, lineage_of
 from persona.errors import StoreError
 from persona.forgetting import Forgetter
+from persona.forgetting_setup import forgetter_for
 from persona.ports import ForgettingStep, MemoryQuery
 from persona.projection import open_memory, project
 from persona.run_marks import read_mark
@@ -82,7 +84,7 @@ def mixed(seed, count):
     lagging=st.booleans(),
     one_by_one=st.booleans(),
 )
-def test_after_forgetting_no_file_holds_a_trace(tmp_path_factory, seed, batch, edited, lagging, one_by_one):
+def test_after_forgetting_no_file_holds_a_trace(tmp_path_factory, seed, batch, *, edited, lagging, one_by_one):
     folder = tmp_path_factory.mktemp("home")
     messages = mixed(seed, 300)
     hers = [message for message in messages if message.author is EVE]
@@ -211,25 +213,45 @@ def test_runs_that_held_a_forgotten_message_or_person_are_marked(tmp_path):
     assert holds(tmp_path / "runs", str(hers[0].id)) == []
 
 
-def test_an_index_that_nobody_follows_is_deleted(tmp_path):
-    from persona.adapters.lance.table import remove_all
-
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_index_that_nobody_follows_is_deleted_and_one_in_use_is_not(tmp_path, enabled):
     async def run():
         async with home(tmp_path) as (store, memory, _, _):
             await store.put_messages(canaries(5))
             await project(store, memory)
         store = SqliteStore(tmp_path / "store.db")
         await store.open()
-        ledger = SqliteLedger(store.database)
-        forgetter = Forgetter(ledger, runs=tmp_path, drop_memory=lambda: remove_all(tmp_path / "memory"))
+        given = Settings(memory=MemorySection(enabled=enabled), storage=StorageSection(runs=tmp_path / "runs"))
+        forgetter = forgetter_for(given, tmp_path / "memory", store.ledger)
         await forgetter.forget_author(EVE.id)
         await forgetter.finish()
-        due = await ledger.steps_due()
-        await store.close()
-        return due
+        due = await store.ledger.steps_due()
+        elsewhere = forgetter_for(given, tmp_path / "no-memory", store.ledger)
+        await elsewhere.finish()
+        return due, await store.ledger.steps_due(), await store.close()
 
-    assert asyncio.run(run()) == {}
-    assert holds(tmp_path, CANARY) == []
+    due, after, _ = asyncio.run(run())
+    assert set(due) == ({ForgettingStep.MEMORY} if enabled else set())
+    assert after == {}
+    assert (tmp_path / "memory" / "messages.lance").exists() == enabled
+    assert bool(holds(tmp_path, CANARY)) == enabled
+
+
+def test_runs_that_come_into_sight_later_are_marked_when_asked_to_look_again(tmp_path):
+    async def run():
+        async with home(tmp_path) as (store, _, ledger, forgetter):
+            await store.put_messages(canaries(3))
+            await forgetter.forget_author(EVE.id)
+            before = await forgetter.finish()
+            late = tmp_path / "runs" / "late"
+            late.mkdir(parents=True)
+            lineage = lineage_of(await ledger.lineage_key(), NOON, [canaries(1)[0].id], [])
+            (late / LINEAGE_FILE).write_bytes(encode_lineage(lineage))
+            return before, await forgetter.finish(), await forgetter.finish(again=True)
+
+    before, nothing_due, again = asyncio.run(run())
+    assert before == nothing_due == ()
+    assert [(mark.run, mark.messages) for mark in again] == [("late", 1)]
 
 
 async def until(condition, seconds=20):
@@ -272,7 +294,7 @@ def test_in_the_background_it_sees_through_old_and_new_requests_and_survives_fai
     assert holds(tmp_path, CANARY) == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_anywhere_in_the_middle_a_second_run_finishes_it(tmp_path, seed):
     rng = random.Random(seed)
 
@@ -302,7 +324,7 @@ def test_killed_anywhere_in_the_middle_a_second_run_finishes_it(tmp_path, seed):
 
 def _check_nothing_is_half_done(folder):
     """Either everything is stored still, or all of it is buried and the rest is due or done."""
-    (left,) = query(folder / "store.db", f"SELECT count(*) FROM messages WHERE author_id = {EVE.id}")[0]
+    (left,) = query(folder / "store.db", "SELECT count(*) FROM messages WHERE author_id = ?", EVE.id)[0]
     (buried,) = query(folder / "store.db", "SELECT count(*) FROM tombstones WHERE reason = 'forgotten'")[0]
     due = {step for (step,) in query(folder / "store.db", "SELECT step FROM forgetting")}
     assert (left, buried) in {(300, 0), (0, 300)}

@@ -83,6 +83,6 @@ def test_a_run_that_cannot_be_marked_is_named_and_the_others_are_marked(tmp_path
     run_with(tmp_path, "a", [1])
     (tmp_path / "a" / MARK_FILE).mkdir()
     good = run_with(tmp_path, "b", [1])
-    with pytest.raises(PersonaError, match="cannot be marked: .*/a"):
+    with pytest.raises(PersonaError, match=r"cannot be marked: .*/a"):
         mark(tmp_path, [1])
     assert read_mark(good) == RunMark(run="b", at=LATER, messages=1)

@@ -8,13 +8,15 @@ _USER = "a user id, or the name of somebody whose messages are stored"
 
 def add_consent_options(parser: argparse.ArgumentParser) -> None:
     """Add the actions of `persona consent`, each with its own options."""
+    from persona.cli.parser import add_common  # noqa: PLC0415 - the parser is made of modules like this one
+
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="who has made which choice, as it holds now")
     listing.add_argument("--json", action="store_true", help="print one JSON object")
     show = actions.add_parser("show", help="what holds for a person, their entries, and how much is kept of them")
     show.add_argument("user", metavar="USER", help=_USER)
     show.add_argument("--json", action="store_true", help="print one JSON object")
-    _record_options(actions.add_parser("record", help="write down what a person told you"))
+    _add_record_options(actions.add_parser("record", help="write down what a person told you"))
     export = actions.add_parser("export", help="write the ledger as CSV, or as JSON when FILE ends in .json")
     export.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: CSV on the terminal")
     taking = actions.add_parser("import", help="add the entries of an exported ledger; newer choices stay in force")
@@ -22,9 +24,11 @@ def add_consent_options(parser: argparse.ArgumentParser) -> None:
     person = actions.add_parser("export-person", help="write what is kept of a person as JSON, as /mydata does")
     person.add_argument("user", metavar="USER", help=_USER)
     person.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: USER-ID.json")
+    for action in actions.choices.values():
+        add_common(action, default=argparse.SUPPRESS)
 
 
-def _record_options(parser: argparse.ArgumentParser) -> None:
+def _add_record_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="USER", help=_USER)
     parser.add_argument("--scope", choices=["store", "train"], required=True, help="being kept, or training a model")
     parser.add_argument("--choice", choices=["yes", "no"], required=True, help="what they said")
@@ -38,6 +42,6 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--message", type=int, action="append", default=[], metavar="ID", help="a single message; may be repeated"
     )
-    parser.add_argument("--finish", action="store_true", help="only finish what an earlier run was kept from")
+    parser.add_argument("--finish", action="store_true", help="finish what was left undone; look at all runs again")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print what came of it as one JSON object")

@@ -15,7 +15,9 @@ from persona.config import Settings, load_settings
 from persona.domain.chat import AuthorId, MessageId
 from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, PersonaError, UsageError
 from persona.forgetting import Forgetter
+from persona.forgetting_setup import forgetter_for
 from persona.instance_lock import InstanceLock
+from persona.logs import LogOptions, configure
 from persona.projection import open_memory, project
 from persona.run_marks import RunMark
 
@@ -46,9 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     except AlreadyRunningError as error:
         cure = "use /forget on the server, or stop it first"
         raise AlreadyRunningError(error.problem, cure=cure) from error
+    options = LogOptions(level=settings.log.level, file=settings.log.file, content=settings.log.content)
+    logging = configure(options, terminal=True)
     try:
         outcome = asyncio.run(_forget(settings, arguments))
     finally:
+        logging.close()
         lock.release()
     if outcome is None:
         print("Nothing was forgotten.", file=sys.stderr)
@@ -69,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 async def _forget(settings: Settings, arguments: argparse.Namespace) -> _Outcome | None:
     async with open_ledger(settings) as (store, ledger):
-        forgetter = _forgetter(settings, ledger)
+        forgetter = forgetter_for(settings, settings.storage.memory, ledger)
         messages = 0
         if arguments.user is not None:
             author_id = await find_person(ledger, arguments.user)
@@ -81,31 +86,17 @@ async def _forget(settings: Settings, arguments: argparse.Namespace) -> _Outcome
             if not arguments.yes and not await _confirm_messages(store, ids):
                 return None
             messages = await forgetter.forget_messages(ids)
-        return _Outcome(messages=messages, marks=await _follow_up(settings, store, forgetter))
+        return _Outcome(messages=messages, marks=await _follow_up(settings, store, forgetter, again=arguments.finish))
 
 
-async def _follow_up(settings: Settings, store: SqliteStore, forgetter: Forgetter) -> Sequence[RunMark]:
+async def _follow_up(settings: Settings, store: SqliteStore, forgetter: Forgetter, *, again: bool) -> Sequence[RunMark]:
     try:
-        marks = await forgetter.finish()
+        marks = await forgetter.finish(again=again)
         await _purge_memory(settings, store)
     except PersonaError as error:
         cure = "when that is mended: python -m persona forget --finish"
         raise PersonaError(f"removed from the store, but traces are left: {error}", cure=cure) from error
     return marks
-
-
-def _forgetter(settings: Settings, ledger: SqliteLedger) -> Forgetter:
-    """Return what forgets; where the index is not in use, it is deleted: the next start would make it anew."""
-    folder, storage = settings.storage.memory, settings.storage
-
-    def drop_memory() -> None:
-        from persona.adapters.lance.table import remove_all  # noqa: PLC0415 - takes seconds to load
-
-        if folder.exists():
-            remove_all(folder)
-
-    in_use = settings.memory.enabled and folder.exists()
-    return Forgetter(ledger, runs=storage.runs, drop_memory=None if in_use else drop_memory)
 
 
 async def _purge_memory(settings: Settings, store: SqliteStore) -> None:

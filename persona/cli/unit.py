@@ -40,7 +40,7 @@ def inspect(settings: Settings, config: Path | None) -> Installation:
         config=chosen if chosen.exists() else None,
         # A path may lead through symlinks, as those of Pythons that uv manages do: both ends have to be there.
         reads=outermost(each for path in reads if path.exists() for each in (path, path.resolve())),
-        writes=outermost((storage.database.parent, storage.memory.parent, settings.log.file.parent)),
+        writes=outermost((storage.database.parent, storage.memory.parent, storage.runs, settings.log.file.parent)),
         owner=_user_name(owner.st_uid),
         group=_group_name(owner.st_gid),
         gpu=settings.model.gpu_layers != 0,
@@ -48,6 +48,7 @@ def inspect(settings: Settings, config: Path | None) -> Installation:
         state={
             "PERSONA_STORAGE_DATABASE": f"%S/persona/{storage.database.name}",
             "PERSONA_STORAGE_MEMORY": f"%S/persona/{storage.memory.name}",
+            "PERSONA_STORAGE_RUNS": f"%S/persona/{storage.runs.name}",
             "PERSONA_LOG_FILE": f"%S/persona/logs/{settings.log.file.name}",
         },
     )

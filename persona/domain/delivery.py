@@ -93,6 +93,11 @@ def plan(
     return Delivery(messages=tuple(Outgoing(text=p, typing_seconds=_typing(p, limits)) for p in pieces if _visible(p)))
 
 
+def typed(texts: Iterable[str], limits: DeliveryLimits) -> Delivery:
+    """Return the delivery of messages that are planned already, each with its time to type it."""
+    return Delivery(messages=tuple(Outgoing(text=text, typing_seconds=_typing(text, limits)) for text in texts))
+
+
 def split(text: str, limit: int = DISCORD_LIMIT) -> list[str]:
     """Split text into pieces of at most `limit` (64 or more) code points, losing only whitespace at the cuts.
 

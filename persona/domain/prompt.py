@@ -66,7 +66,7 @@ def render(scene: Scene) -> tuple[Turn, ...]:
         else:
             turns.append(Turn(role=role, lines=lines))
     if turns[-1].role is Role.USER:
-        turns[-1] = replace(turns[-1], notes=tuple(map(_note, scene.recollections)))
+        turns[-1] = replace(turns[-1], notes=tuple(_note(found, scene, names) for found in scene.recollections))
     return tuple(turns)
 
 
@@ -202,6 +202,7 @@ def content_lines(
     ]
 
 
-def _note(found: Recollection) -> str:
-    text = shorten(one_line(readable(found.text, people={})), RECOLLECTION_LIMIT)
+def _note(found: Recollection, scene: Scene, names: Mapping[AuthorId, str]) -> str:
+    people = {author_id: clean_name(name) for author_id, name in scene.people.items()} | dict(names)
+    text = shorten(one_line(readable(found.text, people=people, channels=scene.channel_names)), RECOLLECTION_LIMIT)
     return f"{clean_name(found.author_name)}, {found.created_at:%Y-%m-%d}: {text}"

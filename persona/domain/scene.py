@@ -45,17 +45,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A few real lines that show how people here talk; the last line answers the ones before."""
+    """A few real lines that show how people here talk; the last line answers the ones before.
+
+    `message_ids` are the messages that they come from, as far as known.
+    """
 
     lines: tuple[str, ...]
+    message_ids: tuple[MessageId, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """Everything a reply is written from; `messages` are oldest first and end with the one to answer.
 
-    `quoted` holds reply targets that lie outside `messages`. `style` and `examples` are for models that were not
-    trained on this server; leave them empty for one that was.
+    `quoted` holds reply targets that lie outside `messages`, `people` the names of those whom only a recollection
+    mentions. `style` and `examples` are for models that were not trained on this server; leave them empty for one that
+    was.
     """
 
     identity: Identity
@@ -64,5 +69,6 @@ class Scene:
     recollections: Sequence[Recollection] = ()
     quoted: Mapping[MessageId, Message] = field(default_factory=dict)
     channel_names: Mapping[ChannelId, str] = field(default_factory=dict)
+    people: Mapping[AuthorId, str] = field(default_factory=dict)
     style: str = ""
     examples: Sequence[Exchange] = ()

@@ -145,7 +145,7 @@ def decide(
     """
     return (
         _not_for_anybody(message, self_id=self_id)
-        or _silenced(message, channel, state, rules, now=now)
+        or silenced(message, channel, rules, muted_until=state.muted_until, now=now)
         or _spoken_to(message, state, rules, self_id=self_id, addressed=addressed)
         or _in_conversation(message, channel, rules)
         or _not_unasked(message, state, rules, self_id=self_id, now=now)
@@ -180,16 +180,19 @@ def _not_for_anybody(message: Message, *, self_id: AuthorId) -> Decision | None:
     return None
 
 
-def _silenced(
-    message: Message, channel: Channel, state: ChannelState, rules: SpeakingRules, *, now: datetime
+def silenced(
+    message: Message, channel: Channel, rules: SpeakingRules, *, muted_until: datetime | None, now: datetime
 ) -> Decision | None:
-    """Return why the persona must keep quiet even when it is spoken to."""
+    """Return why the persona must keep quiet even when it is spoken to; None when it may speak.
+
+    Worth asking again before what took a while is sent.
+    """
     if not channel.allowed:
         return _quiet(Reason.NOT_ALLOWED, f"#{clean_name(channel.name)} is not on the list of allowed channels")
     if not rules.enabled:
         return _quiet(Reason.SWITCHED_OFF, "its owner switched it off")
-    if state.muted_until is not None and now < state.muted_until:
-        return _quiet(Reason.MUTED, f"it is muted here until {state.muted_until:%Y-%m-%d %H:%M:%S %Z}".rstrip())
+    if muted_until is not None and now < muted_until:
+        return _quiet(Reason.MUTED, f"it is muted here until {muted_until:%Y-%m-%d %H:%M:%S %Z}".rstrip())
     age = (now - message.created_at).total_seconds()
     if age > rules.max_age_seconds:
         too_old = f"it answers nothing older than {rules.max_age_seconds:g} s"

@@ -147,7 +147,11 @@ def choose_examples(
         taken = {message.id for message in chain}
         ranked = [pair for pair in ranked if taken.isdisjoint(message.id for message in pair[1])]
     return tuple(
-        Exchange(lines=tuple(f"{_name(message)}: {lines[message.id]}" for message in chain)) for chain in chosen
+        Exchange(
+            lines=tuple(f"{_name(message)}: {lines[message.id]}" for message in chain),
+            message_ids=tuple(message.id for message in chain),
+        )
+        for chain in chosen
     )
 
 

@@ -1,7 +1,7 @@
 """The doors between the persona and the outside: what actors may ask of a model, a store, a memory, a transport."""
 
 from persona.ports.desk import Activity, AuditEntry, Desk
-from persona.ports.history import PAGE_MESSAGES, History, Page, ReadableChannel
+from persona.ports.history import PAGE_MESSAGES, History, Page, ReadableChannel, ThreadPage
 from persona.ports.journal import PendingReply, ReplyJournal
 from persona.ports.ledger import ConsentLedger, ForgettingBook, ForgettingStep, Forgotten
 from persona.ports.memory import Memory, MemoryQuery
@@ -80,6 +80,7 @@ __all__ = [
     "Sampling",
     "StoreCounts",
     "TextDelta",
+    "ThreadPage",
     "Transport",
     "TransportEvent",
 ]

@@ -36,6 +36,14 @@ class Page:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPage:
+    """What one request for archived threads brings; `last` when there is nothing more to ask for."""
+
+    threads: tuple[ReadableChannel, ...]
+    last: bool
+
+
 class History(Protocol):
     """Reads what was said before. Calls fail alone: `TransportError` may be tried again, `AccessError` may not."""
 
@@ -51,8 +59,8 @@ class History(Protocol):
         """
         ...
 
-    def archived_threads(self, channel_id: ChannelId) -> AsyncIterator[ReadableChannel]:
-        """Yield the archived threads (forum posts) of a channel, the newest first.
+    def archived_threads(self, channel_id: ChannelId) -> AsyncIterator[ThreadPage]:
+        """Yield the archived threads (forum posts) of a channel, the newest first; every step is one request.
 
         Raises:
             AccessError: they may not be listed.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from persona.domain.chat import ChannelId, Message, MessageId, Reaction
+from persona.domain.chat import Channel, ChannelId, Message, MessageId, Reaction
 from persona.ports.store import StoreCounts
 
 
@@ -31,6 +31,10 @@ class IngestProgress(Protocol):
 
     async def progress(self, channel_ids: Collection[ChannelId] | None = None) -> Sequence[ChannelProgress]:
         """Return where every known channel stands (or only some), by channel id."""
+        ...
+
+    async def adopt(self, channels: Sequence[Channel]) -> None:
+        """Add or update channels that are about to be read; a known thread follows its channel onto the allow-list."""
         ...
 
     async def put_page(

@@ -182,13 +182,14 @@ def test_each_event_reaches_those_whom_it_concerns():
         LinkUp(resumed=False, self_id=AuthorId(1)),
         LinkDown(reason="the server said goodbye"),
     ]
+    link_up = for_ingest[-2]
     command = CommandInvoked(invocation=invocation())
 
     async def scenario(door):
         await door.ended.wait()
-        await settled(lambda: len(door.stored) == 8 and len(door.heard) == 2 and door.commanded)
+        await settled(lambda: len(door.stored) == 8 and len(door.heard) == 3 and door.commanded)
         assert door.stored == [edit, removed, *for_ingest]
-        assert door.heard == [edit, removed]
+        assert door.heard == [edit, removed, link_up]
         assert door.commanded == [command]
 
     through(ScriptedTransport([edit, removed, *for_ingest, command]), scenario)

@@ -361,19 +361,40 @@ def test_a_newly_allowed_channel_is_read_from_its_beginning_with_its_threads(tmp
     run_ingest(tmp_path, prepare, scenario)
 
 
-def test_a_channel_that_the_store_had_off_the_list_is_put_on_it(tmp_path):
+def test_a_thread_that_the_store_had_off_the_list_follows_its_channel(tmp_path):
     async def scenario(scene):
         there = scene.there
         await scene.caught_up()
-        await scene.store.set_allowed([ChannelId(77)], allowed=False)  # known by its id alone
-        there.room(77)
-        there.say(77)
-        scene.hear(ChannelSeen(channel=there.channel(ChannelId(77))))
+        thread = there.room(50, kind=ChannelKind.THREAD, parent=5)
+        there.say(50)
+        await scene.store.set_allowed([thread.id], allowed=False)  # known by its id alone
+        scene.hear(ChannelSeen(channel=thread))
         await scene.stored_truth()
         names = {channel.id: (channel.name, channel.allowed) for channel in await scene.store.channels()}
-        assert names[77] == ("room-77", True)
+        assert names[50] == ("room-50", True)
 
     run_ingest(tmp_path, rooms(5), scenario)
+
+
+def test_a_channel_that_the_store_has_off_the_list_stays_off_it(tmp_path):
+    """Whoever took it off did so while the other side was asked for its channels."""
+
+    def prepare(there):
+        rooms(5, messages=3)(there)
+        there.connected.clear()
+
+    async def scenario(scene):
+        there = scene.there
+        await scene.store.put_channels([there.channel(ChannelId(5))])
+        await scene.store.set_allowed([ChannelId(5)], allowed=False)
+        there.connected.set()
+        status = await scene.caught_up()
+        assert await scene.texts() == {}
+        assert status.troubles == ("#room-5: channel 5 is not on the list of allowed channels",)
+        assert not await scene.store.channels(allowed_only=True)
+        assert there.channel(ChannelId(5)).allowed  # the other side still takes it for allowed
+
+    run_ingest(tmp_path, prepare, scenario)
 
 
 # --- threads ---

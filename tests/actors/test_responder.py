@@ -139,14 +139,19 @@ class Stage:
         )
 
         def responder():
-            coach = VoiceCoach(store=self.store, inference=refs["inference"], settings=VoiceSettings())
+            coach = VoiceCoach(
+                store=self.store,
+                inference=refs["inference"],
+                settings=VoiceSettings(),
+                visible_channels=self.visible_channels,
+            )
             return ResponderActor(
                 store=self.store,
                 inference=refs["inference"],
                 retriever=refs["retriever"],
                 gateway=refs["gateway"],
                 coach=coach,
-                settings=settings,
+                settings=lambda: settings,
                 now=lambda: NOW,
                 chance=lambda: 0.5,
             )
@@ -164,6 +169,9 @@ class Stage:
             )
         )
         self.sequence = 0
+
+    async def visible_channels(self, channel_id):
+        return {channel_id}
 
     async def __aenter__(self):
         await self.store.open()

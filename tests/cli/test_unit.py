@@ -179,7 +179,7 @@ def test_this_installation_is_described(tmp_path: Path) -> None:
     assert installation.config == config
     assert installation.gpu
     assert installation.drain_seconds == 33
-    assert set(installation.writes) == {tmp_path / "d", tmp_path / "data"}
+    assert set(installation.writes) == {tmp_path / "d", tmp_path / "data", tmp_path / "runs"}
     assert any(Path(sys.base_prefix).is_relative_to(path) for path in installation.reads)
     assert any(config.is_relative_to(path) for path in installation.reads)
 

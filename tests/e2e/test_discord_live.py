@@ -78,12 +78,10 @@ class Scene:
 async def scene(folder, *, start=True, **options):
     async with FakeDiscord(seed=0, heartbeat_seconds=1) as fake:
         here = Scene(folder, fake, **options)
-        try:
+        async with here.live:
             if start:
                 await here.live.start()
             yield here
-        finally:
-            await here.live.kill()
 
 
 def test_it_answers_a_mention_a_reply_and_its_name_and_nothing_else(tmp_path):
@@ -263,6 +261,7 @@ def test_what_the_model_says_pings_nobody(tmp_path):
             model = write_tiny_gguf(tmp_path / "loud.gguf", TinyModel(script=says))
             settings = {"model": {"path": str(model)}}
             async with LiveProcess(tmp_path / "home", fake, channels=[channel], settings=settings) as live:
+                await live.start()
                 asked = fake.world.say(channel, ann, f"<@{fake.world.bot.id}> hi")
                 await eventually(lambda: live.answers_to(asked), seconds=REPLY_SECONDS, what="an answer")
                 (answer,) = fake.world.messages_by(fake.world.bot)

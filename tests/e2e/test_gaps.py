@@ -49,6 +49,7 @@ async def live_through(seed, folder, model):
         live = LiveProcess(folder, fake, channels=[*channels, forum], settings=settings)
         trouble = Trouble(fake, rng=random.Random(seed + 1000))
         async with live:
+            await live.start()
             crowd.begin()
             trouble.begin()
             suffering = asyncio.create_task(suffer(live, trouble, random.Random(seed + 2000)))

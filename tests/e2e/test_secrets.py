@@ -12,17 +12,6 @@ HISTORY = "GET /channels/{}/messages"
 POSTS = "POST /channels/{}/messages"
 
 
-def places_of(token, fake, live):
-    """Return every file and request in which the token can be found, whole or its last part, which is the secret."""
-    secrets = {token.encode(), token.rsplit(".", 1)[-1].encode()}
-    files = [path for path in live.folder.rglob("*") if path.is_file()]
-    found = [str(path) for path in files if any(secret in path.read_bytes() for secret in secrets)]
-    for request in fake.requests:
-        body = repr((request.path, request.json, request.files)).encode()
-        found += [f"{request.method} {request.path}" for secret in secrets if secret in body]
-    return found
-
-
 @contextlib.asynccontextmanager
 async def bot(folder, model):
     async with FakeDiscord(seed=0) as fake:
@@ -30,11 +19,8 @@ async def bot(folder, model):
         channel = fake.world.add_channel(guild, "kitchen")
         ann = fake.world.add_member(guild, "ann")
         settings = {"model": {"path": str(model)}, "log": {"level": "debug", "content": True}}
-        live = LiveProcess(folder, fake, channels=[channel], settings=settings)
-        try:
+        async with LiveProcess(folder, fake, channels=[channel], settings=settings) as live:
             yield fake, live, channel, ann
-        finally:
-            await live.kill()
 
 
 def test_a_life_with_errors_of_every_kind_writes_the_token_nowhere(tmp_path, scripted_gguf):
@@ -52,7 +38,7 @@ def test_a_life_with_errors_of_every_kind_writes_the_token_nowhere(tmp_path, scr
             await eventually(lambda: len(live.events("link")) >= 4, seconds=20, what="a new session")
             assert await live.stop() == 0
             assert len(live.events()) > 20
-            assert places_of(fake.token, fake, live) == []
+            assert live.places_of_token() == []
 
     asyncio.run(main())
 
@@ -71,6 +57,6 @@ def test_a_token_that_is_refused_is_not_shown(tmp_path, scripted_gguf, when):
                 fake.gateway.drop(4004)
             assert await live.ended() == 78
             assert "DISCORD_TOKEN" in live.output.strip().splitlines()[-1]
-            assert places_of(live.token, fake, live) == []
+            assert live.places_of_token(live.token) == []
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent.parent
@@ -123,6 +124,17 @@ class LiveFolder:
                 with contextlib.suppress(ValueError):
                     self._log.append(json.loads(line))
 
+    def places_of_token(self, token: str | None = None) -> list[str]:
+        """Return every file and request that shows the token, or its last part alone, which is the secret."""
+        token = self.fake.token if token is None else token
+        secrets = {token.encode(), token.rpartition(".")[2].encode()}
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        found = [str(path) for path in files if any(secret in path.read_bytes() for secret in secrets)]
+        for request in self.fake.requests:
+            asked = repr((request.path, request.query, request.json, request.files)).encode()
+            found += [f"{request.method} {request.path}" for secret in secrets if secret in asked]
+        return found
+
     async def remembered(self) -> list[tuple[int, str]]:
         """Return id and text of every row of the memory; the program must have ended."""
         import lancedb
@@ -138,7 +150,10 @@ class LiveFolder:
 
 
 class LiveProcess(LiveFolder):
-    """`python -m persona` in a folder of its own, living on a fake Discord in this process."""
+    """`python -m persona` in a folder of its own, living on a fake Discord in this process.
+
+    A context: leaving it ends the program and fails if the token was written down anywhere.
+    """
 
     def __init__(
         self, folder: Path, fake: Any, *, token: str | None = None, module: str = "persona", **options: Any
@@ -151,11 +166,16 @@ class LiveProcess(LiveFolder):
         self._connections_before = 0
 
     async def __aenter__(self) -> Self:
-        await self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it if it still runs; then look whether it wrote its token down anywhere."""
         await self.kill()
+        if kind is None:
+            places = self.places_of_token()
+            assert not places, f"the token can be found in {places}"
 
     async def start(self, *arguments: str) -> None:
         """Start it and wait until it is connected."""

@@ -21,7 +21,7 @@ from persona.domain.chat import (
     snowflake_at,
 )
 from persona.errors import AccessError, TransportError
-from persona.ports import Arrival, Edited, Page, Reacted, ReadableChannel, Removed
+from persona.ports import Arrival, Edited, Page, Reacted, ReadableChannel, Removed, ThreadPage
 
 SELF = AuthorId(1)
 ANN = Author(id=AuthorId(2), name="ann", display_name="Ann")
@@ -165,9 +165,8 @@ class ScriptedHistory:
 
     async def archived_threads(self, channel_id):
         await asyncio.sleep(2 * self._latency)
-        for room in list(self.rooms.values()):
-            if room.archived and room.channel.parent_id == channel_id:
-                yield self._readable(room)
+        found = [room for room in self.rooms.values() if room.archived and room.channel.parent_id == channel_id]
+        yield ThreadPage(threads=tuple(self._readable(room) for room in found), last=True)
 
     async def page(self, channel_id, *, after, limit=100) -> Page:
         await self._obey(channel_id)

@@ -7,8 +7,9 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="'audioop' is deprecated", category=DeprecationWarning)
     import discord  # noqa: F401 - imported here to be imported quietly
 
+from persona.adapters.discord.commands import DiscordCommands
 from persona.adapters.discord.identify_budget import IdentifyBudget
 from persona.adapters.discord.options import DiscordOptions
 from persona.adapters.discord.transport import CommandDoor, DiscordTransport
 
-__all__ = ["CommandDoor", "DiscordOptions", "DiscordTransport", "IdentifyBudget"]
+__all__ = ["CommandDoor", "DiscordCommands", "DiscordOptions", "DiscordTransport", "IdentifyBudget"]

@@ -60,7 +60,7 @@ class Intake:
                 author=author,
                 role_ids=roles,
                 is_owner=self._is_owner(author.id, guild),
-                may_manage=guild is not None and _may_manage(guild, roles),
+                may_manage=guild is not None and _may_manage(guild, author.id, roles),
             ),
             channel=channel,
             via=Via.PREFIX,
@@ -123,11 +123,12 @@ class Intake:
         user, permissions = interaction.user, interaction.permissions
         name = clean(user.name) or str(user.id)
         member = isinstance(user, discord.Member)
+        roles = user.roles if isinstance(user, discord.Member) else []
         return Caller(
             author=Author(
                 id=AuthorId(user.id), name=name, display_name=clean(user.display_name) or name, is_bot=user.bot
             ),
-            role_ids=frozenset(role.id for role in user.roles) if isinstance(user, discord.Member) else frozenset(),
+            role_ids=frozenset(role.id for role in roles if not role.is_default()),
             is_owner=self._is_owner(user.id, interaction.guild),
             may_manage=member and (permissions.administrator or permissions.manage_guild),
         )
@@ -184,11 +185,10 @@ def _channel_ids(word: str, guild: discord.Guild | None) -> list[int]:
     return [each.id for each in everything if each.name.casefold() == name and each.type.value != _CATEGORY]
 
 
-_CATEGORY = 4
-
-
-def _may_manage(guild: discord.Guild, role_ids: frozenset[int]) -> bool:
-    """Say whether roles (and @everyone) give Manage Server; an owner is asked for elsewhere."""
+def _may_manage(guild: discord.Guild, user_id: int, role_ids: frozenset[int]) -> bool:
+    """Say whether somebody's roles (and @everyone) give Manage Server; the server's owner may do everything."""
+    if guild.owner_id == user_id:
+        return True
     roles = [role for role in guild.roles if role.id in role_ids or role.id == guild.id]
     return any(role.permissions.administrator or role.permissions.manage_guild for role in roles)
 

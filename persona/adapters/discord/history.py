@@ -14,7 +14,7 @@ from persona.adapters.discord.connection import DiscordConnection
 from persona.adapters.discord.errors import reading
 from persona.domain.chat import AuthorId, Channel, ChannelId, ChannelKind, Message, MessageId, Reaction
 from persona.errors import AccessError, TransportError
-from persona.ports.history import PAGE_MESSAGES, Page, ReadableChannel
+from persona.ports.history import PAGE_MESSAGES, Page, ReadableChannel, ThreadPage
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +62,10 @@ class DiscordHistory:
             found += (self._thread(thread, guild, me) for thread in listed["threads"])
         return found
 
-    async def archived_threads(self, channel_id: ChannelId) -> AsyncIterator[ReadableChannel]:
+    async def archived_threads(self, channel_id: ChannelId) -> AsyncIterator[ThreadPage]:
         """Yield the archived threads (forum posts) of a channel, the public ones first, each kind the newest first.
+
+        Every step is one request.
 
         Raises:
             AccessError: they may not be listed.
@@ -86,9 +88,10 @@ class DiscordHistory:
                 if every
                 else (client.http.get_joined_private_archived_threads, True)
             ]
-        for listing, by_id in listings:
-            async for thread in _pages(listing, channel_id, by_id=by_id):
-                yield self._thread(thread, channel.guild, me, archived=True)
+        for number, (listing, by_id) in enumerate(listings, start=1):
+            async for threads, end in _pages(listing, channel_id, by_id=by_id):
+                found = tuple(self._thread(thread, channel.guild, me, archived=True) for thread in threads)
+                yield ThreadPage(threads=found, last=end and number == len(listings))
 
     async def page(self, channel_id: ChannelId, *, after: MessageId, limit: int = PAGE_MESSAGES) -> Page:
         """Return up to `limit` (1..100) messages with ids above `after`, the oldest of them: one request.
@@ -181,16 +184,19 @@ async def _me(guild: discord.Guild) -> discord.Member:
         return await guild.fetch_member(guild._state.self_id or 0)  # noqa: SLF001 - the public way is `guild.me`
 
 
-async def _pages(listing: Listing, channel_id: int, *, by_id: bool) -> AsyncIterator[Payload]:
-    """Yield the threads of a listing, page by page; one `by_id` is sorted by id, others by when they were archived."""
+async def _pages(listing: Listing, channel_id: int, *, by_id: bool) -> AsyncIterator[tuple[Sequence[Payload], bool]]:
+    """Yield the pages of a listing, and whether each is the last.
+
+    A listing `by_id` is sorted by id, others by when the threads were archived.
+    """
     before: str | None = None
     while True:
         with reading(f"the archived threads of {channel_id}"):
             listed = await listing(channel_id, before=before, limit=_ARCHIVED_PAGE)
         threads = listed.get("threads") or []
-        for thread in threads:
-            yield thread
-        if not threads or not listed.get("has_more"):
+        end = not threads or not listed.get("has_more")
+        yield threads, end
+        if end:
             return
         before = threads[-1]["id"] if by_id else threads[-1]["thread_metadata"]["archive_timestamp"]
 

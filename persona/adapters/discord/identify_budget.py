@@ -35,7 +35,7 @@ def seconds_to_wait(past: Sequence[float], now: float, *, per_day: int = IDENTIF
 
 
 class IdentifyBudget:
-    """Remembers in a small file when sessions were begun; a file that cannot be read or written only loses the memory."""
+    """Remembers in a small file when sessions were begun; one that cannot be read or written costs only the memory."""
 
     def __init__(self, file: Path, *, per_day: int = IDENTIFIES_PER_DAY, now: Callable[[], float] = time) -> None:
         self._file = file

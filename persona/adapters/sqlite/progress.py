@@ -7,10 +7,10 @@ from datetime import datetime
 from functools import partial
 
 from persona.adapters.sqlite import writing
-from persona.adapters.sqlite.channels import allowed_channels, ids_json
+from persona.adapters.sqlite.channels import allowed_channels, ids_json, put_channels, set_allowed
 from persona.adapters.sqlite.database import Database
 from persona.adapters.sqlite.rows import clean_text, from_micros, to_micros
-from persona.domain.chat import ChannelId, Message, MessageId, Reaction
+from persona.domain.chat import Channel, ChannelId, Message, MessageId, Reaction
 from persona.errors import AccessError
 from persona.ports import ChannelProgress, StoreCounts
 
@@ -42,6 +42,13 @@ class SqliteProgress:
     async def progress(self, channel_ids: Collection[ChannelId] | None = None) -> Sequence[ChannelProgress]:
         """Return where every known channel stands (or only some), by channel id."""
         return await self._database.read(partial(_progress, channel_ids))
+
+    async def adopt(self, channels: Sequence[Channel]) -> None:
+        """Add or update channels that are about to be read; a known thread follows its channel onto the allow-list.
+
+        Looked up and done in one transaction: what is taken off the list meanwhile stays off.
+        """
+        await self._database.write(partial(_adopt, tuple(channels)))
 
     async def put_page(
         self,
@@ -106,6 +113,13 @@ def _progress(channel_ids: Collection[ChannelId] | None, connection: sqlite3.Con
         )
         for channel_id, mark, fetched_at, messages in rows
     ]
+
+
+def _adopt(channels: Sequence[Channel], connection: sqlite3.Connection) -> None:
+    put_channels(channels, connection)
+    listed = allowed_channels(connection)
+    threads = [channel.id for channel in channels if channel.parent_id in listed and channel.id not in listed]
+    set_allowed(threads, True, connection)
 
 
 def _put_page(

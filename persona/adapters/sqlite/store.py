@@ -10,6 +10,7 @@ from persona.adapters.sqlite import channels as channel_jobs
 from persona.adapters.sqlite import forgetting, operations, reading, writing
 from persona.adapters.sqlite.database import Database
 from persona.adapters.sqlite.desk import SqliteDesk
+from persona.adapters.sqlite.journal import SqliteJournal
 from persona.adapters.sqlite.ledger import SqliteLedger
 from persona.adapters.sqlite.progress import SqliteProgress
 from persona.domain.chat import Channel, ChannelId, Edit, Message, MessageId, Reaction, Tombstone
@@ -20,7 +21,7 @@ class SqliteStore:
     """The truth in one file. Writes queue behind each other, reads never wait for them.
 
     The smaller stores in the same file: `ledger` (consent), `progress` (how far history was read), `desk`
-    (what admins changed).
+    (what admins changed), `journal` (replies on their way).
 
     Every method may raise `StoreError` with one line and a cure: the disk is full, the file damaged or held by
     another program. A cancelled write is either done as a whole or not at all.
@@ -31,6 +32,7 @@ class SqliteStore:
         self.ledger = SqliteLedger(self._database)
         self.progress = SqliteProgress(self._database)
         self.desk = SqliteDesk(self._database)
+        self.journal = SqliteJournal(self._database)
 
     @property
     def path(self) -> Path:

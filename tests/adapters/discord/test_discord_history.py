@@ -104,7 +104,11 @@ def test_archived_threads_public_and_private_page_by_page():
         for number in range(105):
             fake.world.archive(fake.world.add_thread(channel, f"thread {number}"))
         fake.world.archive(fake.world.add_thread(channel, "behind closed doors", private=True))
-        found = [entry async for entry in one.transport.archived_threads(int(channel["id"]))]
+        before = len(fake.requests)
+        pages = [page async for page in one.transport.archived_threads(int(channel["id"]))]
+        assert len(pages) == len(fake.requests) - before == 3
+        assert [page.last for page in pages] == [False, False, True]
+        found = [entry for page in pages for entry in page.threads]
         names = [entry.channel.name for entry in found]
         assert len(set(names)) == len(names) >= 105
         assert all(entry.archived and entry.channel.parent_id == int(channel["id"]) for entry in found)

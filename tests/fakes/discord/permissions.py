@@ -1,11 +1,12 @@
 """Who may do what: permission bits and how roles and overwrites add up (Discord's documentation, "Permissions")."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 BITS = {
     "create_instant_invite": 1 << 0,
     "kick_members": 1 << 1,
+    "ban_members": 1 << 2,
     "administrator": 1 << 3,
     "manage_channels": 1 << 4,
     "manage_guild": 1 << 5,
@@ -20,6 +21,7 @@ BITS = {
     "use_external_emojis": 1 << 18,
     "connect": 1 << 20,
     "manage_roles": 1 << 28,
+    "manage_webhooks": 1 << 29,
     "use_application_commands": 1 << 31,
     "manage_threads": 1 << 34,
     "create_public_threads": 1 << 35,
@@ -42,6 +44,11 @@ EVERYONE = sum(
         "connect",
     )
 )
+DIRECT = EVERYONE & ~BITS["create_public_threads"]
+"""What both sides may do in a direct channel."""
+
+TIMED_OUT = BITS["view_channel"] | BITS["read_message_history"]
+"""What is left to a member in a time-out."""
 
 
 def in_guild(owner: bool, roles: Iterable[Mapping[str, Any]]) -> int:
@@ -53,19 +60,21 @@ def in_guild(owner: bool, roles: Iterable[Mapping[str, Any]]) -> int:
 
 
 def in_channel(
-    base: int, overwrites: Iterable[Mapping[str, Any]], *, guild_id: str, role_ids: frozenset[str], user_id: str
+    base: int, overwrites: Collection[Mapping[str, Any]], *, guild_id: str, role_ids: frozenset[str], user_id: str
 ) -> int:
     """Return the bits of a member in a channel: @everyone's overwrite, then the roles', then the member's own."""
     if base == ALL:
         return ALL
-    found = {entry["id"]: (int(entry["allow"]), int(entry["deny"])) for entry in overwrites}
-    allow, deny = found.get(guild_id, (0, 0))
-    bits = base & ~deny | allow
-    allow = deny = 0
-    for role_id in role_ids - {guild_id}:
-        more_allow, more_deny = found.get(role_id, (0, 0))
-        allow, deny = allow | more_allow, deny | more_deny
-    bits = bits & ~deny | allow
-    allow, deny = found.get(user_id, (0, 0))
-    bits = bits & ~deny | allow
+    bits = base
+    if overwrites:
+        found = {entry["id"]: (int(entry["allow"]), int(entry["deny"])) for entry in overwrites}
+        allow, deny = found.get(guild_id, (0, 0))
+        bits = bits & ~deny | allow
+        allow = deny = 0
+        for role_id in role_ids - {guild_id}:
+            more_allow, more_deny = found.get(role_id, (0, 0))
+            allow, deny = allow | more_allow, deny | more_deny
+        bits = bits & ~deny | allow
+        allow, deny = found.get(user_id, (0, 0))
+        bits = bits & ~deny | allow
     return bits if bits & BITS["view_channel"] else 0

@@ -56,6 +56,13 @@ async def until(holds: Callable[[], Any], what: str, *, seconds: float = PATIENC
         await asyncio.sleep(0.005)
 
 
+def all_but_the_refused() -> discord.Intents:
+    """Return every intent but those that the fake's application lacks from the start."""
+    intents = discord.Intents.all()
+    intents.members = intents.presences = False
+    return intents
+
+
 @contextlib.contextmanager
 def pointed_at(fake: Any) -> Iterator[None]:
     """Let every discord.py client of this process dial the fake, for as long as the context lasts."""
@@ -78,8 +85,7 @@ async def plain_client(
     **options: Any,
 ) -> AsyncIterator[Any]:
     """Log a client in and connect it; `ready` waits for on_ready. Its failure is raised at the end of the context."""
-    wanted = discord.Intents.all() if intents is None else intents
-    client = kind(intents=wanted, guild_ready_timeout=0.1, **options)
+    client = kind(intents=all_but_the_refused() if intents is None else intents, guild_ready_timeout=0.1, **options)
     with pointed_at(fake):
         async with client:
             await client.login(fake.token)

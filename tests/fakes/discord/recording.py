@@ -42,6 +42,16 @@ RECORDED = web.RequestKey("recorded", Recorded)
 """Where a request keeps its own record."""
 
 
+@dataclass(slots=True)
+class Fault:
+    """What happens to the next `times` requests; without a `status` the connection breaks instead of an answer."""
+
+    pattern: str
+    times: int
+    status: int | None = None
+    unheard: bool = False
+
+
 class Faults:
     """Faults of requests: `fail` answers with an error, `cut` breaks the connection, `delay` and `hold` are slow.
 
@@ -51,15 +61,15 @@ class Faults:
     def __init__(self) -> None:
         self.latency = 0.0
         self.held = 0.0
-        self._failing: list[list[Any]] = []
+        self._faults: list[Fault] = []
 
     def fail(self, pattern: str, *, status: int = 500, times: int = 1) -> None:
         """Answer the next requests with a status."""
-        self._failing.append([pattern.replace("{}", "*"), status, times])
+        self._faults.append(Fault(pattern.replace("{}", "*"), times, status))
 
-    def cut(self, pattern: str, *, times: int = 1) -> None:
-        """Do the next requests but break the connection instead of answering."""
-        self._failing.append([pattern.replace("{}", "*"), None, times])
+    def cut(self, pattern: str, *, times: int = 1, unheard: bool = False) -> None:
+        """Do the next requests but break the connection (RST) instead of answering; `unheard` ones are not done."""
+        self._faults.append(Fault(pattern.replace("{}", "*"), times, unheard=unheard))
 
     def delay(self, seconds: float) -> None:
         """Answer every request so much later; 0 ends it."""
@@ -72,13 +82,14 @@ class Faults:
     def heal(self) -> None:
         """Forget all faults."""
         self.latency = self.held = 0.0
-        self._failing.clear()
+        self._faults.clear()
 
-    def take(self, method: str, path: str) -> tuple[bool, int | None]:
-        """Return whether this request fails, and with which status (None: cut)."""
-        for entry in self._failing:
-            pattern, status, times = entry
-            if times > 0 and (pattern == "*" or fnmatch.fnmatchcase(f"{method} {path}", pattern)):
-                entry[2] -= 1
-                return True, status
-        return False, None
+    def take(self, method: str, path: str) -> Fault | None:
+        """Return what is to happen to this request, and count it."""
+        for fault in self._faults:
+            if fault.pattern == "*" or fnmatch.fnmatchcase(f"{method} {path}", fault.pattern):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._faults.remove(fault)
+                return fault
+        return None

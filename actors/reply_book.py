@@ -1,0 +1,108 @@
+"""Writes down what is to be answered, what is on its way out, and what became of it: no reply is lost or given twice.
+
+docs/replying.md has the table of what happens after a kill at each point. A full disk costs the bookkeeping, not the
+talk: what could not be written down is logged and gone on with.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from persona.domain.chat import ChannelKind, MessageId
+from persona.domain.delivery import Delivery
+from persona.domain.speaking import Decision
+from persona.errors import StoreError
+from persona.ports import Arrival, MessageStore, PendingReply, ReplyJournal, ReplyRecord
+
+
+class ReplyBook:
+    """The journal and the record of decisions, in the order that makes them safe to be interrupted.
+
+    Without a `journal`, and in the terminal, whose talk nothing outlives, only outcomes are kept.
+    """
+
+    def __init__(self, store: MessageStore, journal: ReplyJournal | None, log: structlog.stdlib.BoundLogger) -> None:
+        self._store = store
+        self._journal = journal
+        self._log = log
+
+    async def pending(self) -> Sequence[PendingReply]:
+        """Return what was interrupted, oldest first.
+
+        Raises:
+            StoreError: the journal cannot be read.
+        """
+        return () if self._journal is None else await self._journal.pending()
+
+    async def seen(self, arrival: Arrival) -> bool:
+        """Return whether a message was decided on before; when nobody can say, one from the history counts as such."""
+        journal = self._journal_for(arrival)
+        if journal is None:
+            return False
+        try:
+            return await journal.seen(arrival.message.id)
+        except StoreError as error:
+            self._log.warning("journal_not_read", error=str(error), message_id=arrival.message.id)
+            return not arrival.live
+
+    async def take_on(self, arrival: Arrival, decision: Decision, at: datetime) -> bool:
+        """Take on a message before anything is written; False when somebody has dealt with it."""
+        journal = self._journal_for(arrival)
+        if journal is None:
+            return True
+        reply = PendingReply(
+            message_id=arrival.message.id,
+            channel_id=arrival.channel.id,
+            decided_at=at,
+            decision=decision,
+            addressed=arrival.addressed,
+        )
+        try:
+            return await journal.begin(reply)
+        except StoreError as error:
+            self._log.warning("reply_not_journaled", error=str(error), message_id=arrival.message.id)
+            return arrival.live
+
+    async def drafted(self, arrival: Arrival, delivery: Delivery) -> None:
+        """Keep what is going to be sent, before the first message of it is."""
+        journal = self._journal_for(arrival)
+        if journal is None:
+            return
+        try:
+            await journal.drafted(arrival.message.id, [part.text for part in delivery.messages])
+        except StoreError as error:
+            self._log.warning("draft_not_journaled", error=str(error), message_id=arrival.message.id)
+
+    async def held(self, arrival: Arrival) -> PendingReply | None:
+        """Return what the journal holds of the answer to a message."""
+        if self._journal_for(arrival) is None:
+            return None
+        try:
+            return next((reply for reply in await self.pending() if reply.message_id == arrival.message.id), None)
+        except StoreError as error:
+            self._log.warning("journal_not_read", error=str(error), message_id=arrival.message.id)
+            return None
+
+    def keeps(self, arrival: Arrival) -> bool:
+        """Say whether a reply that is interrupted now is taken up at the next start."""
+        return self._journal_for(arrival) is not None
+
+    async def settle(self, record: ReplyRecord) -> None:
+        """Write down what became of a message, then let go of it: in this order it can neither be lost nor doubled."""
+        try:
+            await self._store.put_reply(record)
+        except StoreError as error:  # the journal goes on holding it: what is out must not be said again
+            self._log.warning("reply_not_recorded", error=str(error), message_id=record.message_id)
+            return
+        if self._journal is not None:
+            await self._finish(self._journal, record.message_id)
+
+    async def _finish(self, journal: ReplyJournal, message_id: MessageId) -> None:
+        try:
+            await journal.finish(message_id)
+        except StoreError as error:  # the record stands, so the next start tidies up
+            self._log.warning("reply_not_finished", error=str(error), message_id=message_id)
+
+    def _journal_for(self, arrival: Arrival) -> ReplyJournal | None:
+        return None if arrival.channel.kind is ChannelKind.TERMINAL else self._journal
