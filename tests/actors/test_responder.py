@@ -1,17 +1,11 @@
 """The live path with real kernel, real store and scripted neighbours."""
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.messages import DescribeModel, Draft, Drain, Generate, Handled, MessageArrived, Recall, SendReply
-from actors.reply import ReplySettings
-from actors.responder import ResponderActor
-from actors.voice import VoiceCoach, VoiceSettings
-from persona.adapters.sqlite import SqliteStore
+from actors.messages import Drain
 from persona.domain.chat import (
     Author,
     AuthorId,
@@ -24,196 +18,8 @@ from persona.domain.chat import (
     Recollection,
     snowflake_at,
 )
-from persona.domain.delivery import DeliveryLimits
 from persona.domain.prompt import Role
-from persona.domain.speaking import SpeakingRules
-from persona.ports import Arrival, Finished, FinishReason, ModelInfo, Sampling
-
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-SELF = AuthorId(1)
-ANN = Author(id=AuthorId(2), name="ann", display_name="Ann")
-BEN = Author(id=AuthorId(3), name="ben", display_name="Ben")
-FINISHED = Finished(
-    reason=FinishReason.END,
-    prompt_tokens=10,
-    cached_tokens=0,
-    completion_tokens=3,
-    dropped_lines=0,
-    first_token_seconds=0.1,
-    total_seconds=0.2,
-)
-INFO = ModelInfo(
-    name="fake",
-    path="",
-    sha256="",
-    context_tokens=512,
-    parameters=1,
-    template="chatml",
-    prompt_hash="x",
-    persona_name="Pip",
-    server_name="the attic",
-)
-
-
-@dataclass
-class World:
-    """What the scripted neighbours do, and what they saw."""
-
-    replies: list = field(default_factory=lambda: ["sure thing"])
-    found: tuple = ()
-    recall_delay: float = 0.0
-    crash_inference: int = 0
-    crash_gateway: int = 0
-    requests: list = field(default_factory=list)
-    recalls: list = field(default_factory=list)
-    sent: list = field(default_factory=list)
-    outcomes: "asyncio.Queue" = field(default_factory=asyncio.Queue)
-
-
-class FakeInference(Actor):
-    def __init__(self, world):
-        self.world = world
-
-    async def receive(self, message):
-        match message:
-            case DescribeModel():
-                return INFO
-            case Generate(request=request):
-                self.world.requests.append(request)
-                if self.world.crash_inference:
-                    self.world.crash_inference -= 1
-                    raise RuntimeError("the model thread died")
-                text = self.world.replies[min(len(self.world.requests), len(self.world.replies)) - 1]
-                return Draft(text=text, finished=FINISHED)
-        return None
-
-
-class FakeRetriever(Actor):
-    def __init__(self, world):
-        self.world = world
-
-    async def receive(self, message):
-        match message:
-            case Recall():
-                self.world.recalls.append(message)
-                await asyncio.sleep(self.world.recall_delay)
-                return self.world.found
-        return None
-
-
-class FakeGateway(Actor):
-    def __init__(self, world):
-        self.world = world
-
-    async def receive(self, message):
-        match message:
-            case SendReply(delivery=delivery):
-                if self.world.crash_gateway:
-                    self.world.crash_gateway -= 1
-                    raise RuntimeError("no permission")
-                texts = [part.text for part in delivery.messages]
-                self.world.sent.append(texts)
-                return tuple(
-                    MessageId(snowflake_at(NOW, 1000 + len(self.world.sent) * 10 + i)) for i in range(len(texts))
-                )
-            case Handled(outcome=outcome):
-                self.world.outcomes.put_nowait(outcome)
-        return None
-
-
-class Stage:
-    """A running tree with the real responder in the middle."""
-
-    def __init__(self, tmp_path, world, rules=None, memory_timeout=0.2):
-        self.world = world
-        self.store = SqliteStore(tmp_path / "persona.db")
-        refs = {name: new_ref(name) for name in ("inference", "retriever", "responder", "gateway")}
-        self.responder = refs["responder"]
-        settings = ReplySettings(
-            rules=rules or SpeakingRules(names=("Pip",), rate=0.0),
-            limits=DeliveryLimits(),
-            sampling=Sampling(seed=7),
-            window_messages=10,
-            deadline_seconds=2.0,
-            memory_timeout_seconds=memory_timeout,
-        )
-
-        def responder():
-            coach = VoiceCoach(
-                store=self.store,
-                inference=refs["inference"],
-                settings=VoiceSettings(),
-                visible_channels=self.visible_channels,
-            )
-            return ResponderActor(
-                store=self.store,
-                inference=refs["inference"],
-                retriever=refs["retriever"],
-                gateway=refs["gateway"],
-                coach=coach,
-                settings=lambda: settings,
-                now=lambda: NOW,
-                chance=lambda: 0.5,
-            )
-
-        self.system = ActorSystem(
-            SupervisorSpec(
-                name="root",
-                intensity=20,
-                children=(
-                    ChildSpec(ref=refs["inference"], factory=lambda: FakeInference(world)),
-                    ChildSpec(ref=refs["retriever"], factory=lambda: FakeRetriever(world)),
-                    ChildSpec(ref=refs["gateway"], factory=lambda: FakeGateway(world)),
-                    ChildSpec(ref=refs["responder"], factory=responder),
-                ),
-            )
-        )
-        self.sequence = 0
-
-    async def visible_channels(self, channel_id):
-        return {channel_id}
-
-    async def __aenter__(self):
-        await self.store.open()
-        await self.system.start()
-        return self
-
-    async def __aexit__(self, *error):
-        await self.system.stop()
-        await self.store.close()
-
-    def hear(self, author, text, *, addressed=False, channel=None, age=timedelta(), reply_to=None):
-        self.sequence += 1
-        channel = channel or CHANNEL
-        message = Message(
-            id=MessageId(snowflake_at(NOW - age, self.sequence)),
-            channel_id=channel.id,
-            author=author,
-            content=text,
-            created_at=NOW - age,
-            reply_to=reply_to,
-        )
-        arrival = Arrival(message=message, channel=channel, self_id=SELF, addressed=addressed)
-        assert self.responder.tell(MessageArrived(arrival=arrival))
-        return message
-
-    async def outcome(self):
-        async with asyncio.timeout(10):
-            return await self.world.outcomes.get()
-
-
-CHANNEL = Channel(id=ChannelId(5), guild_id=GuildId(1), name="general", guild_name="the attic", allowed=True)
-OTHER = Channel(id=ChannelId(6), guild_id=GuildId(1), name="other", guild_name="the attic", allowed=True)
-
-
-def play(tmp_path, scenario, **options):
-    async def main():
-        world = World(**{k: v for k, v in options.items() if k in World.__dataclass_fields__})
-        rest = {k: v for k, v in options.items() if k not in World.__dataclass_fields__}
-        async with Stage(tmp_path, world, **rest) as stage:
-            await scenario(stage, world)
-
-    asyncio.run(main())
+from tests.fakes.reply_stage import ANN, BEN, CHANNEL, NOW, OTHER, SELF, play
 
 
 def test_an_addressed_message_is_answered_with_the_talk_before_it(tmp_path):
@@ -223,7 +29,7 @@ def test_an_addressed_message_is_answered_with_the_talk_before_it(tmp_path):
         stage.hear(ANN, "pip, who fed the cat?")
         outcome = await stage.outcome()
         assert outcome.texts == ("sure thing",)
-        assert world.sent == [["sure thing"]]
+        assert stage.texts() == ["sure thing"]
         system, user = world.requests[0].turns
         assert system.role is Role.SYSTEM
         assert "Pip" in system.text
@@ -321,7 +127,7 @@ def test_a_draft_that_copies_an_old_message_is_written_again_with_another_seed(t
         outcome = await stage.outcome()
         assert outcome.texts == ("something about a fox",)
         assert world.requests[0].sampling.seed != world.requests[1].sampling.seed
-        assert world.sent == [["something about a fox"]]
+        assert stage.texts() == ["something about a fox"]
 
     play(tmp_path, scenario, found=(note,), replies=[old, "something about a fox"])
 
@@ -344,8 +150,7 @@ def test_the_same_message_twice_is_heard_once(tmp_path):
     async def scenario(stage, world):
         message = stage.hear(ANN, "pip?")
         await stage.outcome()
-        arrival = Arrival(message=message, channel=CHANNEL, self_id=SELF)
-        stage.responder.tell(MessageArrived(arrival=arrival))
+        stage.arrive(message)
         stage.hear(ANN, "pip again")
         await stage.outcome()
         assert len(world.sent) == 2
@@ -407,7 +212,7 @@ def test_drain_waits_for_the_reply_in_the_making(tmp_path):
             await asyncio.sleep(0.01)
         finished = await stage.responder.ask(Drain(), timeout=5)
         assert finished == 1
-        assert world.sent == [["sure thing"]]
+        assert stage.texts() == ["sure thing"]
 
     play(tmp_path, scenario, recall_delay=0.1)
 
