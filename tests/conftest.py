@@ -1,6 +1,11 @@
 """Fixtures that several test folders share."""
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code; a test has its own limit.
+settings.register_profile("persona", deadline=None)
+settings.load_profile("persona")
 
 
 @pytest.fixture(scope="session")
