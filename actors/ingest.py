@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from actors.catch_up import CatchUp
-from actors.catch_up_round import CatchUpSettings
 from actors.kernel import LATER, Actor, ActorRef, Responder
-from actors.link_session import LinkSession
-from actors.live_storing import LiveStoring, StoringSettings
 from actors.messages import (
     DescribeFetch,
     Fetch,
@@ -23,6 +19,10 @@ from actors.messages import (
     Ping,
     StoreChanged,
 )
+from actors.reading.catch_up import CatchUp
+from actors.reading.catch_up_round import CatchUpSettings
+from actors.reading.link_session import LinkSession
+from actors.reading.live_storing import LiveStoring, StoringSettings
 from persona.domain.chat import AuthorId, Channel, ChannelId, Message, MessageId
 from persona.errors import PersonaError, StoreError
 from persona.ports import (

@@ -5,15 +5,15 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from actors.answerer import Answerer
-from actors.interrupted import Interrupted
 from actors.kernel import LATER, Actor, ActorRef, Responder
-from actors.lanes import Job, Lane, Lanes, RecentIds
 from actors.messages import Drain, ForgottenNow, Handled, MessageArrived, Muted, Ping
-from actors.reply import ReplySettings
-from actors.reply_book import ReplyBook
-from actors.reply_writer import ReplyWriter
-from actors.voice import VoiceCoach
+from actors.replying.answerer import Answerer
+from actors.replying.book import ReplyBook
+from actors.replying.interrupted import Interrupted
+from actors.replying.lanes import Job, Lane, Lanes, RecentIds
+from actors.replying.settings import ReplySettings
+from actors.replying.voice import VoiceCoach
+from actors.replying.writer import ReplyWriter
 from persona.domain.chat import AuthorId, Channel, ChannelId, MessageId
 from persona.domain.speaking import Reason, decide
 from persona.ports import (

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from actors.commands import CommandsActor, StatusReport
 from actors.ingest import IngestActor
-from actors.voice import VoiceCoach
+from actors.replying.voice import VoiceCoach
 from persona.adapters.discord import DiscordCommands, DiscordTransport
 from persona.adapters.sqlite import SqliteStore
 from persona.allow_list import AllowList

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from actors.ingest import IngestActor, IngestSettings
-from actors.voice import VoiceCoach
+from actors.replying.voice import VoiceCoach
 from persona.adapters.console import build_console
 from persona.adapters.sqlite import SqliteStore
 from persona.config import Settings

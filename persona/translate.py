@@ -1,9 +1,9 @@
 """Translates config.toml into what the actors need."""
 
-from actors.catch_up_round import CatchUpSettings
 from actors.ingest import IngestSettings
-from actors.reply import ReplySettings
-from actors.voice import VoiceSettings
+from actors.reading.catch_up_round import CatchUpSettings
+from actors.replying.settings import ReplySettings
+from actors.replying.voice import VoiceSettings
 from persona.config import Settings
 from persona.domain.catching_up import Rules
 from persona.domain.delivery import DeliveryLimits

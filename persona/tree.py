@@ -10,10 +10,10 @@ from actors.heartbeat import HeartbeatActor, HeartbeatSettings
 from actors.inference import InferenceActor
 from actors.ingest import IngestActor
 from actors.kernel import Actor, ActorRef, ActorSystem, Backoff, ChildSpec, Escalated, Hung, SupervisorSpec
-from actors.reply import ReplySettings
+from actors.replying.settings import ReplySettings
+from actors.replying.voice import VoiceCoach
 from actors.responder import ResponderActor
 from actors.retriever import RetrieverActor, RetrieverSettings, VisibleChannels
-from actors.voice import VoiceCoach
 from persona.adapters.systemd import SdNotify
 from persona.config import Settings
 from persona.domain.chat import ChannelId

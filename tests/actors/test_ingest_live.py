@@ -8,8 +8,8 @@ import pytest
 
 from actors.ingest import IngestActor, IngestSettings
 from actors.kernel import ActorSystem, AskTimeout, ChildSpec, SupervisorSpec, new_ref
-from actors.live_storing import StoringSettings, may_store
 from actors.messages import DescribeFetch, Fetch, FetchStatus, Forget, ForgottenNow, MessageArrived, Ping, StoreChanged
+from actors.reading.live_storing import StoringSettings, may_store
 from persona.adapters.sqlite import SqliteStore
 from persona.adapters.sqlite.progress import SqliteProgress
 from persona.domain.chat import Author, AuthorId, Channel, ChannelId, ChannelKind, GuildId, MessageId

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from actors.lanes import Job, Lane, Lanes, RecentIds, parts_out
+from actors.replying.lanes import Job, Lane, Lanes, RecentIds, parts_out
 from persona.domain.chat import (
     Author,
     AuthorId,

@@ -1,6 +1,6 @@
 """When a watermark may move with live messages: only where nothing can be missing below."""
 
-from actors.link_session import LinkSession
+from actors.reading.link_session import LinkSession
 from persona.domain.chat import ChannelId, MessageId
 
 HERE, THERE = ChannelId(5), ChannelId(6)

@@ -9,7 +9,7 @@ import pytest
 
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
 from actors.messages import DescribeModel
-from actors.voice import VoiceCoach, VoiceSettings
+from actors.replying.voice import VoiceCoach, VoiceSettings
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import (
     Author,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from actors.catch_up_round import CatchUpSettings
-from actors.history_reader import Patience
 from actors.ingest import IngestActor, IngestSettings
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.live_storing import StoringSettings
 from actors.messages import DescribeFetch, Fetch, MessageArrived, Ping
+from actors.reading.catch_up_round import CatchUpSettings
+from actors.reading.history_reader import Patience
+from actors.reading.live_storing import StoringSettings
 from persona.adapters.sqlite import SqliteStore
 from persona.adapters.sqlite.progress import SqliteProgress
 from persona.domain.catching_up import Rules

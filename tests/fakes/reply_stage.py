@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
 from actors.messages import DescribeModel, Draft, Generate, Handled, MessageArrived, Recall, SendReply
-from actors.reply import ReplySettings
+from actors.replying.settings import ReplySettings
+from actors.replying.voice import VoiceCoach, VoiceSettings
 from actors.responder import ResponderActor
-from actors.voice import VoiceCoach, VoiceSettings
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import (
     Author,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from actors.lanes import Job, parts_out
+from actors.replying.lanes import Job, parts_out
 from persona.domain.chat import AuthorId, MessageId
 from persona.ports import Arrival, MessageStore, PendingReply
 

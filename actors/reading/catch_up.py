@@ -10,14 +10,14 @@ from typing import Any
 
 import structlog
 
-from actors.catch_up_round import CatchUpSettings, Round, Surrounded
-from actors.channel_list import ChannelList, parents_of_threads
-from actors.fetch_figures import FetchFigures
-from actors.history_reader import HistoryReader, Target
 from actors.kernel import Responder
-from actors.link_session import LinkSession
 from actors.messages import FetchStatus
-from actors.pace_gate import PaceGate
+from actors.reading.catch_up_round import CatchUpSettings, Round, Surrounded
+from actors.reading.channel_list import ChannelList, parents_of_threads
+from actors.reading.fetch_figures import FetchFigures
+from actors.reading.history_reader import HistoryReader, Target
+from actors.reading.link_session import LinkSession
+from actors.reading.pace_gate import PaceGate
 from persona.domain.catching_up import NEWEST, order
 from persona.domain.chat import AuthorId, Channel, ChannelId, ChannelKind, Message
 from persona.domain.pacing import Pacer

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from actors.history_reader import Target
 from actors.messages import FetchStatus
+from actors.reading.history_reader import Target
 from persona.domain.catching_up import seconds_left
 from persona.domain.chat import Channel, ChannelId
 from persona.ports import StoreCounts

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import structlog
 
-from actors.history_reader import Target
-from actors.link_session import LinkSession
-from actors.pace_gate import PaceGate
+from actors.reading.history_reader import Target
+from actors.reading.link_session import LinkSession
+from actors.reading.pace_gate import PaceGate
 from persona.domain.catching_up import Rules, Standing, may_hold_changes, plan, window_start
 from persona.domain.chat import Channel, ChannelId, ChannelKind, MessageId
 from persona.ports import History, IngestProgress, MessageStore, ReadableChannel, ThreadPage

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
-from actors.lanes import Lane
 from actors.messages import Draft, Generate, Recall
-from actors.reply import ReplyFailedError, ReplyInterruptedError, ReplySettings, Stages, reseeded
-from actors.voice import Voice, VoiceCoach
+from actors.replying.lanes import Lane
+from actors.replying.settings import ReplyFailedError, ReplyInterruptedError, ReplySettings, Stages, reseeded
+from actors.replying.voice import Voice, VoiceCoach
 from persona.domain.chat import AuthorId, Message, Recollection
 from persona.domain.delivery import Delivery, plan
 from persona.domain.prompt import Scene, Turn, render, speaker_names

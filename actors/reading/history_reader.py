@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from actors.link_session import Flight, LinkSession
-from actors.pace_gate import PaceGate
+from actors.reading.link_session import Flight, LinkSession
+from actors.reading.pace_gate import PaceGate
 from persona.domain.catching_up import NEWEST, Plan, Reading, Standing, Sweep, backoff, vanished
 from persona.domain.chat import Channel, ChannelId, Message, MessageId, Tombstone, TombstoneReason
 from persona.errors import AccessError, StoreError, TransportError

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import structlog
 
-from actors.link_session import LinkSession
-from actors.live_batch import LiveBatch, LiveWriter
+from actors.reading.link_session import LinkSession
+from actors.reading.live_batch import LiveBatch, LiveWriter
 from persona.domain.chat import AuthorId, Channel, ChannelId, ChannelKind, Message, MessageId
 from persona.errors import StoreError
 from persona.ports import (

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from actors.history_reader import Patience
 from actors.kernel import Responder
+from actors.reading.history_reader import Patience
 from persona.domain.catching_up import Rules
 from persona.domain.chat import AuthorId, Channel, ChannelId, Message
 from persona.ports import Page, ReadableChannel

@@ -8,11 +8,11 @@ from datetime import datetime
 import structlog
 
 from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
-from actors.lanes import Job, Lane
 from actors.messages import SendReply
-from actors.reply import ReplyFailedError, ReplyInterruptedError, ReplySettings, Stages
-from actors.reply_book import ReplyBook
-from actors.reply_writer import ReplyWriter
+from actors.replying.book import ReplyBook
+from actors.replying.lanes import Job, Lane
+from actors.replying.settings import ReplyFailedError, ReplyInterruptedError, ReplySettings, Stages
+from actors.replying.writer import ReplyWriter
 from persona.domain.chat import Author, Channel, Message, MessageId, MessageKind
 from persona.domain.delivery import Delivery, typed
 from persona.domain.speaking import silenced
