@@ -30,22 +30,10 @@ class Piece:
     buttons: tuple[Button, ...] = ()
 
 
-class Shown(Protocol):
-    """A message that was sent and can be changed."""
-
-    async def edit(self, **changes: Any) -> Any:
-        """Change it."""
-        ...
-
-    async def delete(self) -> Any:
-        """Remove it."""
-        ...
-
-
 class Place(Protocol):
     """Where an answer is shown: each message is new, or takes the place of one that is there."""
 
-    async def send(self, piece: Piece, number: int) -> Shown:
+    async def send(self, piece: Piece, number: int) -> discord.Message:
         """Show message `number` (from 0)."""
         ...
 
@@ -55,7 +43,7 @@ class Conversation:
     """One invocation's answers: the newest replaces the one before, message by message."""
 
     place: Place
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[discord.Message] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def show(self, answer: Answer) -> None:
@@ -83,7 +71,7 @@ class InteractionPlace:
         self.interaction = interaction
         self.private = private
 
-    async def send(self, piece: Piece, number: int) -> Shown:
+    async def send(self, piece: Piece, number: int) -> discord.Message:
         """Show a message: the first in the place of "is thinking", the others below."""
         if number == 0:
             return await self.interaction.edit_original_response(
@@ -91,7 +79,7 @@ class InteractionPlace:
             )
         return await self._follow_up(piece)
 
-    async def _follow_up(self, piece: Piece) -> Shown:
+    async def _follow_up(self, piece: Piece) -> discord.Message:
         extra: dict[str, Any] = {"files": attached(piece.files)} if piece.files else {}
         if piece.buttons:
             extra["view"] = view_of(piece.buttons)
@@ -109,7 +97,7 @@ class WithdrawnPlace(InteractionPlace):
         await place.interaction.delete_original_response()
         return cls(place.interaction, private=True)
 
-    async def send(self, piece: Piece, number: int) -> Shown:
+    async def send(self, piece: Piece, number: int) -> discord.Message:
         """Show a message."""
         del number
         return await self._follow_up(piece)
@@ -124,7 +112,7 @@ class ReplyPlace:
         )
         self._invocation = invocation
 
-    async def send(self, piece: Piece, number: int) -> Shown:
+    async def send(self, piece: Piece, number: int) -> discord.Message:
         """Show a message; the nonce lets Discord recognise one that is sent twice."""
         arguments: dict[str, Any] = {
             "content": piece.text,

@@ -73,15 +73,15 @@ class Intake:
 
     def interaction(self, interaction: discord.Interaction[Any]) -> tuple[CommandSpec, Invocation] | None:
         """Return the command that an interaction gives; None when it is none of ours."""
-        data: Payload = interaction.data or {}  # type: ignore[assignment]
+        data: Payload = dict(interaction.data or {})
         match interaction.type:
             case discord.InteractionType.application_command if data.get("type") == MESSAGE_MENU:
                 spec = find_command("forget") if data.get("name") == MENU_FORGET else None
-                return spec and (spec, self._from_menu(interaction, data, spec))
+                return None if spec is None else (spec, self._from_menu(interaction, data, spec))
             case discord.InteractionType.application_command:
                 spec = find_command(str(data.get("name")))
-                options = options_in(data)
-                return spec and (spec, self._invocation(interaction, spec, Via.SLASH, options))
+                if spec is not None:
+                    return spec, self._invocation(interaction, spec, Via.SLASH, options_in(data))
             case discord.InteractionType.component:
                 meaning = button_meaning(str(data.get("custom_id")))
                 if meaning is not None:
