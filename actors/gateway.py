@@ -1,6 +1,7 @@
 """The door to the transport: what happens there is told to those concerned, what is said goes out."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -27,9 +28,13 @@ from persona.ports import (
     TransportEvent,
 )
 
+_LATE_LIMIT = 10_000
+
 
 class GatewayActor(Actor):
     """Listens to a transport; calls `ended` once the transport has nothing more to say.
+
+    What the responder has no room for waits here, in order, up to `late_limit` messages.
 
     Without `responder` it only listens; without `journal` (the terminal) nobody needs to know after a crash what was
     out already; without `commands` there are none. That the connection is lost is something to tell, not a failure:
@@ -45,6 +50,7 @@ class GatewayActor(Actor):
         ended: Callable[[], None],
         commands: ActorRef | None = None,
         journal: ReplyJournal | None = None,
+        late_limit: int = _LATE_LIMIT,
     ) -> None:
         self._transport = transport
         self._ingest = ingest
@@ -55,6 +61,8 @@ class GatewayActor(Actor):
         self._link = "listening"
         self._stopping = False
         self._missed: set[ChannelId] = set()
+        self._late: deque[object] = deque()
+        self._late_limit = late_limit
 
     async def started(self) -> None:
         """Listen from now on."""
@@ -122,7 +130,20 @@ class GatewayActor(Actor):
             self.spawn(self._transport.report(_dropped(arrival)), name="report a drop")
 
     def _tell_responder(self, message: object) -> bool:
-        return self._responder is None or self._responder.tell(message)
+        """Tell the responder, or keep the message until there is room; False when too many are kept already."""
+        if self._responder is None or (not self._late and self._responder.tell(message)):
+            return True
+        if len(self._late) >= self._late_limit:
+            return False
+        self._late.append(message)
+        if len(self._late) == 1:
+            self.spawn(self._tell_late(self._responder), name="tell the responder what is late")
+        return True
+
+    async def _tell_late(self, responder: ActorRef) -> None:
+        while self._late:
+            await responder.send(self._late[0])
+            self._late.popleft()
 
     def _tell_ingest(self, message: object, channel_id: ChannelId) -> None:
         """Tell ingest; what finds no room is made up for by reading the channel's history again."""

@@ -100,12 +100,17 @@ class ResponderActor(Actor):
             now=self._now,
             log=log,
         )
+        self.spawn(self._book.run(), name="write decisions down")
         self._mutes = dict(await self._load_mutes())
         self._interrupted = Interrupted(self._store, await self._book.pending())
         if self._interrupted:
             self.spawn(self._give_up_old(), name="give up old replies")
             if self._coach.self_id is not None:  # an earlier incarnation has met itself
                 await self._take_up(self._coach.self_id)
+
+    async def stopping(self) -> None:
+        """Write down what was decided last."""
+        await self._book.flush()
 
     async def receive(self, message: object) -> object:
         """Hear messages and what becomes of them; answer pings and drains."""
@@ -164,7 +169,7 @@ class ResponderActor(Actor):
         )
         self.context.log.info("decided", message_id=message.id, speak=decision.speak, reason=decision.reason)
         if not decision.speak:
-            await self._report(Outcome(arrival=arrival, decision=decision, result="silent"))
+            self._keep_quiet(Outcome(arrival=arrival, decision=decision, result="silent"))
         elif await self._book.take_on(arrival, decision, self._now()):
             lane.state = lane.state.after_reply(self._now())  # from here on it counts as having spoken
             await self._queue(lane, Job(arrival=arrival, decision=decision))
@@ -211,6 +216,12 @@ class ResponderActor(Actor):
 
     # --- what became of it ---
 
+    def _keep_quiet(self, outcome: Outcome) -> None:
+        """Note a decision not to speak, which is made often, and tell the gateway."""
+        if outcome.decision.reason is not Reason.OWN_MESSAGE:
+            self._book.note(self._record(outcome))
+        self._gateway.tell(Handled(outcome=outcome))
+
     async def _report(self, outcome: Outcome) -> None:
         """Write the outcome down, log it, and tell the gateway."""
         self.context.log.info(
@@ -223,8 +234,7 @@ class ResponderActor(Actor):
             retries=outcome.retries,
             **{f"{stage}_ms": ms for stage, ms in outcome.stage_ms.items()},
         )
-        if outcome.decision.reason is not Reason.OWN_MESSAGE:
-            await self._book.settle(self._record(outcome))
+        await self._book.settle(self._record(outcome))
         self._gateway.tell(Handled(outcome=outcome))
 
     def _record(self, outcome: Outcome) -> ReplyRecord:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from persona.adapters.sqlite.desk import SqliteDesk
 from persona.config import SamplingSection, Settings, SpeakingSection
@@ -101,7 +102,7 @@ def test_what_is_read_once_at_the_start_cannot_be_changed(tmp_path, key):
     with_desk(tmp_path, scenario)
 
 
-def test_stored_values_that_no_longer_fit_are_skipped_and_logged(tmp_path, capsys):
+def test_stored_values_that_no_longer_fit_are_skipped_and_logged(tmp_path):
     async def scenario(desk):
         at = datetime.now(UTC)
         await desk.override("speaking.rate", 7, by=ME, at=at)
@@ -112,9 +113,10 @@ def test_stored_values_that_no_longer_fit_are_skipped_and_logged(tmp_path, capsy
         assert live.current.sampling.temperature == 1.5
         assert not live.is_changed("speaking.rate")
 
-    with_desk(tmp_path, scenario)
-    logged = capsys.readouterr()
-    assert "stored_setting_skipped" in logged.out + logged.err
+    with capture_logs() as logs:
+        with_desk(tmp_path, scenario)
+    skipped = [entry for entry in logs if entry["event"] == "stored_setting_skipped"]
+    assert len(skipped) == 2
 
 
 def test_what_cannot_be_kept_does_not_take_effect(tmp_path):

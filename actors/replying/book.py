@@ -4,6 +4,7 @@ docs/replying.md has the table of what happens after a kill at each point. A ful
 talk: what could not be written down is logged and gone on with.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -14,6 +15,8 @@ from persona.domain.delivery import Delivery
 from persona.domain.speaking import Decision
 from persona.errors import StoreError
 from persona.ports import Arrival, MessageStore, PendingReply, ReplyJournal, ReplyRecord
+
+_GATHER_SECONDS = 0.25
 
 
 class ReplyBook:
@@ -26,6 +29,8 @@ class ReplyBook:
         self._store = store
         self._journal = journal
         self._log = log
+        self._noted: list[ReplyRecord] = []
+        self._news = asyncio.Event()
 
     async def pending(self) -> Sequence[PendingReply]:
         """Return what was interrupted, oldest first.
@@ -91,12 +96,35 @@ class ReplyBook:
     async def settle(self, record: ReplyRecord) -> None:
         """Write down what became of a message, then let go of it: in this order it can neither be lost nor doubled."""
         try:
-            await self._store.put_reply(record)
+            await self._store.put_replies([record])
         except StoreError as error:  # the journal goes on holding it: what is out must not be said again
             self._log.warning("reply_not_recorded", error=str(error), message_id=record.message_id)
             return
         if self._journal is not None:
             await self._finish(self._journal, record.message_id)
+
+    def note(self, record: ReplyRecord) -> None:
+        """Have a decision not to speak written down soon; one that is lost by a kill is made again."""
+        self._noted.append(record)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write what was noted, again and again: most of what is said needs no answer, nor a transaction of its own."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was noted."""
+        self._news.clear()
+        noted, self._noted = self._noted, []
+        if not noted:
+            return
+        try:
+            await self._store.put_replies(noted)
+        except StoreError as error:
+            self._log.warning("decisions_not_recorded", error=str(error), count=len(noted))
 
     async def _finish(self, journal: ReplyJournal, message_id: MessageId) -> None:
         try:

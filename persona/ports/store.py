@@ -125,8 +125,8 @@ class MessageStore(Protocol):
         """Return how many messages are stored."""
         ...
 
-    async def put_reply(self, record: ReplyRecord) -> None:
-        """Write down one decision."""
+    async def put_replies(self, records: Sequence[ReplyRecord]) -> None:
+        """Write down decisions and what became of them."""
         ...
 
     async def put_health(self, health: Health) -> None:

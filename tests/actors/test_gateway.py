@@ -107,7 +107,7 @@ class NotedParts:
 class Door:
     """A gateway with recorders around it."""
 
-    def __init__(self, transport, *, journal=None, ingest_room=64, responder_room=64):
+    def __init__(self, transport, *, journal=None, ingest_room=64, responder_room=64, late_limit=10_000):
         self.stored, self.heard, self.commanded = [], [], []
         self.slow = asyncio.Event()
         self.slow.set()
@@ -132,6 +132,7 @@ class Door:
                             responder=self.responder,
                             commands=self.commands,
                             journal=journal,
+                            late_limit=late_limit,
                             ended=self.ended.set,
                         ),
                     ),
@@ -226,22 +227,34 @@ def test_what_finds_no_room_at_ingest_is_read_again_from_history():
     through(ScriptedTransport(events), scenario, ingest_room=2)
 
 
-def test_a_message_that_finds_no_room_at_the_responder_is_reported_as_dropped():
-    transport = ScriptedTransport()
+class Burst(ScriptedTransport):
+    async def listen(self):
+        for number in range(20):
+            yield arrival(number)
 
-    class Burst(ScriptedTransport):
-        async def listen(self):
-            for number in range(4):
-                yield arrival(number)
 
+def test_what_finds_no_room_at_the_responder_comes_later_in_order():
     transport = Burst()
 
     async def scenario(door):
         await door.ended.wait()
-        await settled(lambda: len(transport.reports) + len(door.heard) == 4)
-        assert {outcome.decision.reason for outcome in transport.reports} == {Reason.OVERLOADED}
+        await settled(lambda: len(door.heard) == 20)
+        assert [message.arrival for message in door.heard] == [arrival(number) for number in range(20)]
+        assert transport.reports == []
 
     through(transport, scenario, responder_room=1)
+
+
+def test_when_far_too_much_waits_for_the_responder_the_rest_is_reported_as_dropped():
+    transport = Burst()
+
+    async def scenario(door):
+        await door.ended.wait()
+        await settled(lambda: len(transport.reports) + len(door.heard) == 20)
+        assert len(transport.reports) >= 20 - 8
+        assert {outcome.decision.reason for outcome in transport.reports} == {Reason.OVERLOADED}
+
+    through(transport, scenario, responder_room=1, late_limit=5)
 
 
 def test_a_slow_delivery_holds_up_nothing_else():

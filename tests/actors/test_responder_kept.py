@@ -144,10 +144,12 @@ def test_a_stale_one_is_not_sent_even_when_it_is_drafted(tmp_path):
 def test_what_was_decided_in_another_life_is_not_decided_again(tmp_path):
     async def first(stage, world):
         message = stage.message(ANN, "hello all")
-        await stage.store.put_reply(
-            ReplyRecord(
-                message_id=message.id, channel_id=CHANNEL.id, decided_at=NOW, spoke=False, reason="x", outcome=""
-            )
+        await stage.store.put_replies(
+            [
+                ReplyRecord(
+                    message_id=message.id, channel_id=CHANNEL.id, decided_at=NOW, spoke=False, reason="x", outcome=""
+                )
+            ]
         )
 
     async def second(stage, world):

@@ -183,7 +183,7 @@ def test_files_and_embeds_arrive():
     async def play(place):
         file = discord.File(io.BytesIO(b"abc"), "a.txt", description="letters")
         await place.here.send("look", file=file, embed=discord.Embed(title="a page"))
-        read = next(message async for message in place.here.history(limit=1))
+        (read,) = [message async for message in place.here.history(limit=1)]
         (attachment,) = read.attachments
         assert (attachment.filename, attachment.size, attachment.description) == ("a.txt", 3, "letters")
         assert read.embeds[0].title == "a page"

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from persona.adapters.sqlite.rows import clean_text, to_micros
@@ -17,25 +18,29 @@ _THIN_OUT = """DELETE FROM health WHERE at < ?1 - ?3 OR (at < ?1 - ?2
     AND at NOT IN (SELECT min(at) FROM health WHERE at < ?1 - ?2 GROUP BY at / ?4))"""
 
 
-def put_reply(record: ReplyRecord, connection: sqlite3.Connection) -> None:
-    """Write down one decision."""
-    connection.execute(
+def put_replies(records: Sequence[ReplyRecord], connection: sqlite3.Connection) -> None:
+    """Write down decisions and what became of them."""
+    connection.executemany(
         """INSERT INTO replies (message_id, channel_id, decided_at, spoke, reason, outcome, model, prompt_tokens,
             completion_tokens, retries, recollections, stage_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
-        (
-            record.message_id,
-            record.channel_id,
-            to_micros(record.decided_at),
-            int(record.spoke),
-            clean_text(record.reason),
-            clean_text(record.outcome),
-            clean_text(record.model),
-            record.prompt_tokens,
-            record.completion_tokens,
-            record.retries,
-            record.recollections,
-            json.dumps(dict(record.stage_ms)),
-        ),
+        map(_reply_row, records),
+    )
+
+
+def _reply_row(record: ReplyRecord) -> tuple[object, ...]:
+    return (
+        record.message_id,
+        record.channel_id,
+        to_micros(record.decided_at),
+        int(record.spoke),
+        clean_text(record.reason),
+        clean_text(record.outcome),
+        clean_text(record.model),
+        record.prompt_tokens,
+        record.completion_tokens,
+        record.retries,
+        record.recollections,
+        json.dumps(dict(record.stage_ms)),
     )
 
 

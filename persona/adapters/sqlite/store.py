@@ -116,9 +116,9 @@ class SqliteStore:
         """Return how many messages are stored."""
         return await self._database.read(reading.count)
 
-    async def put_reply(self, record: ReplyRecord) -> None:
-        """Write down one decision."""
-        await self._database.write(partial(operations.put_reply, record))
+    async def put_replies(self, records: Sequence[ReplyRecord]) -> None:
+        """Write down decisions and what became of them, in one transaction."""
+        await self._database.write(partial(operations.put_replies, records))
 
     async def put_health(self, health: Health) -> None:
         """Write down what the heartbeat saw; old rows are thinned out."""

@@ -98,7 +98,7 @@ def test_decisions_of_a_channel_and_the_one_behind_a_message(tmp_path):
     async def scenario(store, desk):
         records = [reply(1), reply(2, spoke=False, outcome="silent"), reply(3, channel=GARDEN), reply(4)]
         for record in records:
-            await store.put_reply(record)
+            await store.put_replies([record])
         assert await desk.decisions(KITCHEN, 2) == [records[3], records[1]]
         assert await desk.decisions(ChannelId(9), 2) == []
         execute(tmp_path / "persona.db", "INSERT INTO sent_messages (id, message_id, number) VALUES (99, 3, 0)")
@@ -128,7 +128,7 @@ def test_activity_counts_what_was_sent_and_shows_the_newest_health(tmp_path):
             reply(3, spoke=False, outcome="silent"),
             reply(4, outcome="the channel is gone"),
         ):
-            await store.put_reply(record)
+            await store.put_replies([record])
         await store.put_restart("gateway", "x", NOON)
         await store.put_restart("gateway", "x", NOON - timedelta(days=1))
         for minutes in (1, 2):

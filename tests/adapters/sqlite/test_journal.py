@@ -48,7 +48,7 @@ def test_a_reply_is_there_from_the_decision_to_the_end(tmp_path):
     async def second_life(store):
         (held,) = await store.journal.pending()
         assert held == reply(1, addressed=True, texts=("a\ufffd", "b\n\U0001f600"), sent=1)
-        await store.put_reply(record(1))
+        await store.put_replies([record(1)])
         await store.journal.finish(MessageId(1))
         assert await store.journal.pending() == []
         assert await store.journal.seen(MessageId(1))
@@ -61,7 +61,7 @@ def test_a_reply_is_there_from_the_decision_to_the_end(tmp_path):
 def test_what_has_its_outcome_is_not_taken_up_again(tmp_path):
     async def scenario(store):
         await store.journal.begin(reply(1))
-        await store.put_reply(record(1))  # and then the process was killed
+        await store.put_replies([record(1)])  # and then the process was killed
         assert await store.journal.pending() == []
 
     with_store(tmp_path, scenario)

@@ -36,8 +36,8 @@ def test_a_decision_is_one_row_with_its_timings(tmp_path):
     )
 
     async def scenario(store):
-        await store.put_reply(record)
-        await store.put_reply(record)
+        await store.put_replies([record])
+        await store.put_replies([record])
 
     with_store(path, scenario)
     rows = query(path, "SELECT message_id, spoke, reason, outcome, model, retries, stage_ms FROM replies")
