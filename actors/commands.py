@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from actors.command_admin import AdminCommands
-from actors.command_data import DataCommands, MyData
-from actors.command_fetch import FetchCommand
-from actors.command_status import StatusCommand, StatusReport
-from actors.command_support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
+from actors.commanding.admin import AdminCommands
+from actors.commanding.data import DataCommands, MyData
+from actors.commanding.fetch import FetchCommand
+from actors.commanding.status import StatusCommand, StatusReport
+from actors.commanding.support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
 from actors.kernel import Actor, ActorCrashed, ActorRef, ActorStopped, AskTimeout
 from actors.messages import Ping, Respond
 from persona.domain.command_texts import AboutBot, help_text

@@ -34,7 +34,7 @@ async def ingest_once(
     refs = Refs.new()
     allow_list = await AllowList.load(store, store.desk, fixed=settings.discord.channels)
     if not await store.channels(allowed_only=True):
-        cure = "name some in config.toml ([discord] channels), or use /channels allow while the bot runs"
+        cure = "name some in config.toml ([discord] channels), or use /channels action:allow while the bot runs"
         raise ConfigError("no channel is on the allow-list: there is nothing to read", cure=cure)
     discord = discord_transport(settings, token, allow_list)
     tree = Tree(_system(settings, refs, store, discord), refs)

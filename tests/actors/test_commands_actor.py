@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from actors.command_status import StatusReport
+from actors.commanding.status import StatusReport
 from actors.commands import CommandsActor
 from actors.kernel import LATER, Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
 from actors.messages import DescribeFetch, Fetch, FetchStatus, Forget, Muted, Ping, Respond
@@ -416,7 +416,7 @@ def test_fetch_shows_how_far_it_is_in_place_and_what_it_brought(tmp_path):
 def test_fetch_of_a_channel_that_is_not_on_the_list_and_one_that_falls_over(tmp_path):
     async def play(world):
         answer = await world.ask("fetch", options={"channel": "200"}, named=ATTIC)
-        assert answer.text == "<#200> is not on the list: `/channels allow` puts it there."
+        assert answer.text == "<#200> is not on the list: `/channels action:allow` puts it there."
         world.crash_fetch = True
         answer = await world.ask("fetch")
         assert answer.text.startswith("Reading was interrupted; it goes on by itself")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from actors.command_support import Done, RefusedError, asked, can_press, done
+from actors.commanding.support import Done, RefusedError, asked, can_press, done
 from actors.kernel import ActorRef
 from actors.messages import Forget
 from persona.domain.chat import AuthorId

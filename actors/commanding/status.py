@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from actors.command_support import Done, done
+from actors.commanding.support import Done, done
 from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
 from actors.messages import Ping
 from persona.domain.command_texts import for_how_long, when

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from actors.command_support import ChannelSwitch, Done, RefusedError, asked, done
+from actors.commanding.support import ChannelSwitch, Done, RefusedError, asked, done
 from actors.kernel import ActorCrashed, ActorRef, ActorStopped, AskTimeout
 from actors.messages import DescribeFetch, Fetch, FetchStatus
 from persona.domain.chat import ChannelId
@@ -40,7 +40,7 @@ class FetchCommand:
             while not (await asyncio.wait({work}, timeout=self._every))[0]:
                 text = await self._progress()
                 if loop.time() >= ends:
-                    later = "It goes on, but this answer cannot change any more: `/channels list` shows the counts."
+                    later = "It goes on, but this answer cannot change any more: `/channels` shows the counts."
                     return done(f"{text}\n{later}" if text else later, outcome="still running")
                 if text and text != told:
                     await show(Answer(text=text, done=False))
@@ -48,7 +48,7 @@ class FetchCommand:
             work.result()
         except (AskTimeout, ActorCrashed, ActorStopped) as error:
             text = "Reading was interrupted; it goes on by itself from where it stopped"
-            raise PersonaError(text, cure="`/channels list` shows the counts") from error
+            raise PersonaError(text, cure="`/channels` shows the counts") from error
         finally:
             work.cancel()
         return await self._finished()
@@ -60,7 +60,7 @@ class FetchCommand:
         if channel is None or channel.guild_id != invocation.channel.guild_id:
             raise RefusedError("There is no such channel on this server, or the bot cannot see it.")
         if not self._allow_list.allows(channel.id, channel.parent_id):
-            raise RefusedError(f"{place(channel.id)} is not on the list: `/channels allow` puts it there.")
+            raise RefusedError(f"{place(channel.id)} is not on the list: `/channels action:allow` puts it there.")
         return frozenset({channel.id})
 
     async def _progress(self) -> str:

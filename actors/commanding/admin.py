@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from actors.command_support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
+from actors.commanding.support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
 from actors.kernel import ActorRef
 from actors.messages import Fetch, Muted
 from persona.domain.chat import Channel, ChannelId, ChannelKind
@@ -105,7 +105,7 @@ class AdminCommands:
         self._ingest.tell(ChannelSeen(channel=replace(channel, allowed=True)))
         self._ingest.tell(Fetch(channel_ids=frozenset({channel.id})))
         text = f"{place(channel.id)} is on the list now: what is said there is kept, and its history is being read."
-        return done(f"{text} `/channels list` shows how far it is.", outcome=f"allowed {channel.id}")
+        return done(f"{text} `/channels` shows how far it is.", outcome=f"allowed {channel.id}")
 
     async def _disable(self, invocation: Invocation) -> Done:
         channel = _meant(invocation)
@@ -122,7 +122,9 @@ class AdminCommands:
         rows = {row.channel_id: row for row in await self._progress.progress([channel.id for channel in here])}
         known = [channel for channel in here if channel.allowed or _stored(rows, channel.id)]
         if not known:
-            return done("No channel of this server is on the list. `/channels allow` puts one there.", outcome="shown")
+            return done(
+                "No channel of this server is on the list. `/channels action:allow` puts one there.", outcome="shown"
+            )
         lines = [_channel_line(channel, rows.get(channel.id)) for channel in _by_size(known, rows)]
         if len(lines) > _CHANNELS_SHOWN:
             rest = len(lines) - _CHANNELS_SHOWN
