@@ -153,9 +153,7 @@ class DiscordSection(Section):
     prefix: str = Field("!", min_length=1, max_length=5, description="What commands typed as messages start with.")
     admins: tuple[Snowflake, ...] = Field((), description="User ids that may use the admin commands.")
     admin_roles: tuple[Snowflake, ...] = Field((), description="Role ids whose members may do so, too.")
-    contact: str = Field(
-        "", max_length=200, description='Whom members ask about their data; "": its admins.'
-    )
+    contact: str = Field("", max_length=200, description='Whom members ask about their data; "": its admins.')
     requests_per_second: float = Field(
         47, ge=0.1, le=50, description="Requests used for reading history; Discord allows 50, replies need some."
     )
