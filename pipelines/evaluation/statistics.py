@@ -84,4 +84,7 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     scale = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     reach = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return Interval(value=share, low=max(0.0, middle - reach), high=min(1.0, middle + reach))
+    # The ends are exact where nothing, or everything, succeeded; rounding must not shut out the truth there.
+    low = 0.0 if successes == 0 else max(0.0, middle - reach)
+    high = 1.0 if successes == trials else min(1.0, middle + reach)
+    return Interval(value=share, low=low, high=high)
