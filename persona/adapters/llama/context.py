@@ -73,8 +73,10 @@ class Batch:
 class Context:
     """The attention cache of one model and the computation on it; one thread uses it, `close` it before the model."""
 
-    def __init__(self, model: Any, settings: LlamaSettings, *, context_tokens: int, sequences: int) -> None:
-        """Make room for so many sequences of `context_tokens` each.
+    def __init__(
+        self, model: Any, settings: LlamaSettings, *, context_tokens: int, sequences: int, outputs: int = 0
+    ) -> None:
+        """Make room for so many sequences of `context_tokens` each, and for so many `outputs` of one batch.
 
         Raises:
             ModelFileError: the memory for it is not there.
@@ -86,7 +88,7 @@ class Context:
         params.n_ubatch = min(params.n_batch, _MICRO_BATCH)
         params.n_seq_max = sequences
         # One row of logits for each sequence; the default would reserve one for every token of a batch.
-        params.n_outputs_max = sequences
+        params.n_outputs_max = max(sequences, outputs)
         # A buffer for each sequence: in a common one every reply would look at the tokens of all others.
         params.kv_unified = False
         if not settings.gpu_layers:

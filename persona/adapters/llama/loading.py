@@ -41,8 +41,10 @@ class LoadedModel:
             api.llama_model_free(model)
 
 
-def load(settings: LlamaSettings, file: ModelFile, *, clock: Callable[[], float] = time.monotonic) -> LoadedModel:
-    """Load a model that `check_model_file` has found whole.
+def load(
+    settings: LlamaSettings, file: ModelFile, *, outputs: int = 0, clock: Callable[[], float] = time.monotonic
+) -> LoadedModel:
+    """Load a model that `check_model_file` has found whole; `outputs` is how many scores one batch may be asked for.
 
     Raises:
         ModelFileError: llama.cpp cannot load it, it was trained with another prompt renderer, it has no usable chat
@@ -51,7 +53,7 @@ def load(settings: LlamaSettings, file: ModelFile, *, clock: Callable[[], float]
     began = clock()
     model = load_model(settings)
     try:
-        loaded = _assemble(settings, file, model)
+        loaded = _assemble(settings, file, model, outputs)
     except BaseException:
         api.llama_model_free(model)
         raise
@@ -68,7 +70,7 @@ def load(settings: LlamaSettings, file: ModelFile, *, clock: Callable[[], float]
     return loaded
 
 
-def _assemble(settings: LlamaSettings, file: ModelFile, model: Any) -> LoadedModel:
+def _assemble(settings: LlamaSettings, file: ModelFile, model: Any, outputs: int) -> LoadedModel:
     vocabulary = Vocabulary(model)
     _check_renderer(file, vocabulary)
     template = choose_template(
@@ -98,7 +100,7 @@ def _assemble(settings: LlamaSettings, file: ModelFile, model: Any) -> LoadedMod
         info=info,
         vocabulary=vocabulary,
         template=template,
-        context=Context(model, settings, context_tokens=context_tokens, sequences=sequences),
+        context=Context(model, settings, context_tokens=context_tokens, sequences=sequences, outputs=outputs),
         sequences=sequences,
         can_reuse=can_reuse,
         _model=model,
