@@ -5,13 +5,18 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from actors.kernel import LATER, Actor, Responder
 from actors.messages import Ping, Recall, StoreChanged
 from persona.domain.chat import ChannelId, MessageId, Recollection
 from persona.errors import MemoryIndexError, PersonaError
-from persona.ports import Memory, MemoryQuery, MessageStore
-from persona.projection import open_memory, project
+from persona.ports import Embedder, EmbeddingCache, Memory, MemoryQuery, MessageStore, VectorSpace
+from persona.projection import Embedding, embed_waiting, open_memory, project
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 VisibleChannels = Callable[[ChannelId], Awaitable[Collection[ChannelId]]]
 """Gives the channels that everybody who reads a channel may read too (itself included, where it is stored)."""
@@ -25,6 +30,7 @@ class RetrieverSettings:
     gather after it was woken, `retry` to `longest_retry` between attempts after a failure. `searches` may run at the
     same time; a further one is answered with nothing. `patience` is how long the start waits for the memory to catch
     up with the store: for where the first question should find something; 0 for where being there matters more.
+    A question has `embed_share` of the budget to become a vector; after that its words alone are looked for.
     """
 
     budget: float = 1.5
@@ -34,6 +40,7 @@ class RetrieverSettings:
     longest_retry: float = 60.0
     searches: int = 32
     patience: float = 0.0
+    embed_share: float = 0.5
 
 
 class RetrieverActor(Actor):
@@ -42,6 +49,9 @@ class RetrieverActor(Actor):
     `memory_factory` builds the memory on a thread (its library is slow to import). Opening it and catching up with the
     store happen in the background, also again after a failure: a broken memory is replaced by an empty one and filled.
     What is found is looked up in the store, so that an edit or a removal counts at once.
+
+    `embedder_factory` (on a thread, too) builds the model that finds what means the same in other words; `cache` keeps
+    its vectors. Without it, or while it is broken, words alone count, and `describe` says so.
     """
 
     def __init__(
@@ -51,9 +61,16 @@ class RetrieverActor(Actor):
         store: MessageStore,
         visible_channels: VisibleChannels,
         settings: RetrieverSettings | None = None,
+        embedder_factory: Callable[[], Embedder] | None = None,
+        cache: EmbeddingCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._memory_factory = memory_factory
+        self._embedder_factory = embedder_factory
+        self._cache = cache
+        self._embedder: Embedder | None = None
+        self._filling: asyncio.Task[None] | None = None
+        self._to_embed = 0
         self._store = store
         self._visible_channels = visible_channels
         self._settings = settings or RetrieverSettings()
@@ -82,6 +99,8 @@ class RetrieverActor(Actor):
             self._following.cancel()
             await asyncio.wait({self._following})
         await self._let_go()
+        if self._embedder is not None:
+            await self._embedder.close()
 
     async def receive(self, message: object) -> object:
         """Search in the background, so that no search waits for another one."""
@@ -100,7 +119,9 @@ class RetrieverActor(Actor):
             return "degraded: " + "; ".join(sorted(set(self._troubles.values())))
         if self._opening:
             return "opening"
-        return f"catching up, {self._behind} to go" if self._behind else "ready"
+        if self._behind:
+            return f"catching up, {self._behind} to go"
+        return f"ready, {self._to_embed} to embed" if self._to_embed else "ready"
 
     # --- searching ----------------------------------------------------------------------------------------------------
 
@@ -141,6 +162,8 @@ class RetrieverActor(Actor):
             return ()
         query = MemoryQuery(
             text=request.text,
+            vector=await self._vector(memory, request.text),
+            channel_id=request.channel_id,
             channel_ids=visible,
             exclude=request.exclude,
             exclude_authors=request.exclude_authors,
@@ -148,6 +171,22 @@ class RetrieverActor(Actor):
         )
         found = await memory.search(query)
         return await self._as_they_stand(found, visible) if found else ()
+
+    async def _vector(self, memory: Memory, text: str) -> "NDArray[np.float32] | None":
+        """Return what a question means, or None when nobody can say so in time."""
+        if self._embedder is None or memory.space is None or not text.strip():
+            return None
+        try:
+            async with asyncio.timeout(self._settings.embed_share * self._settings.budget):
+                vector = await self._embedder.embed_query(text)
+        except TimeoutError:
+            self._degrade("query", "a question took too long to embed: words alone count")
+            return None
+        except PersonaError as error:
+            self._degrade("query", error.problem)
+            return None
+        self._recover("query")
+        return vector
 
     async def _as_they_stand(
         self, found: Sequence[Recollection], visible: frozenset[ChannelId]
@@ -187,9 +226,10 @@ class RetrieverActor(Actor):
         """Open the memory: this checks it, and starts a new one where it is damaged."""
         self._opening = True
         await self._let_go()
+        space = await self._open_embedder()
         memory = await asyncio.to_thread(self._memory_factory)
         try:
-            held = await open_memory(self._store, memory)
+            held = await open_memory(self._store, memory, space)
             self._behind = await self._store.memory_changes_pending()
         except PersonaError:
             await memory.close()
@@ -200,15 +240,58 @@ class RetrieverActor(Actor):
         self._recover("search")
         self.context.log.info("memory_opened", new=not held)
 
+    async def _open_embedder(self) -> VectorSpace | None:
+        """Load the model, once; without it the memory goes on with what vectors it has, and with words."""
+        if self._embedder_factory is None or self._cache is None:
+            return None
+        try:
+            if self._embedder is None:
+                embedder = await asyncio.to_thread(self._embedder_factory)
+                await embedder.open()
+                self._embedder = embedder
+        except PersonaError as error:
+            self._degrade("embedding", f"{error}: words alone count")
+            return None
+        self._recover("embedding")
+        return VectorSpace(model_id=self._embedder.model_id, dimensions=self._embedder.dimensions)
+
     async def _catch_up(self) -> None:
         if self._memory is None:
             return
         self._news.clear()
-        done = await project(self._store, self._memory, on_progress=self._progress)
+        embedding = self._embedding()
+        done = await project(self._store, self._memory, on_progress=self._progress, embedding=embedding)
         self._behind = 0
+        self._fill(self._memory, embedding)
         self._recover("follow")
         if done:
             self.context.log.debug("memory_followed", changes=done)
+
+    def _embedding(self) -> Embedding | None:
+        return Embedding(cache=self._cache, embedder=self._embedder) if self._cache is not None else None
+
+    def _fill(self, memory: Memory, embedding: Embedding | None) -> None:
+        """Embed in the background what has no vector yet; what is new does not wait for it."""
+        if embedding is None or memory.space is None or (self._filling is not None and not self._filling.done()):
+            return
+        self._filling = self.spawn(self._embed_waiting(memory, embedding), name="embed")
+
+    async def _embed_waiting(self, memory: Memory, embedding: Embedding) -> None:
+        def progress(done: int, total: int) -> None:
+            self._to_embed = total - done
+
+        try:
+            done = await embed_waiting(memory, embedding, on_progress=progress)
+        except PersonaError as error:
+            if memory is self._memory:  # the one that was let go may well fail; the next look tries again
+                self._degrade("embedding", error.problem)
+            return
+        finally:
+            self._to_embed = 0
+        if embedding.embedder is not None:
+            self._recover("embedding")
+        if done:
+            self.context.log.info("memory_embedded", messages=done)
 
     async def _wait_for_news(self) -> None:
         """Wait until the store changes and let a few more changes gather, or until it is time to look anyway."""
@@ -225,6 +308,10 @@ class RetrieverActor(Actor):
 
     async def _let_go(self) -> None:
         memory, self._memory = self._memory, None
+        filling, self._filling = self._filling, None
+        if filling is not None:
+            filling.cancel()
+            await asyncio.wait({filling})
         if memory is not None:
             await memory.close()
 

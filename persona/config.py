@@ -97,6 +97,12 @@ class MemorySection(Section):
     enabled: bool = Field(default=True, description="false answers from the recent talk alone.")
     limit: int = Field(4, ge=0, le=50, description="Old messages shown to the model with each reply.")
     timeout_seconds: float = Field(1.5, ge=0.05, le=30, description="A slower search is answered without memory.")
+    uri: str = Field(
+        "", description='Object storage for the search index, "s3://bucket/prefix"; empty: [storage] memory.'
+    )
+    storage_options: str = Field(
+        "", description="For the object storage: key=value, key=value (region, endpoint, ...)."
+    )
 
 
 class StorageSection(Section):
@@ -174,6 +180,49 @@ class DiscordSection(Section):
     gateway_url: str = Field("", description='Its gateway, such as wss://host/; "" asks the API.')
 
 
+class TrainingSection(Section):
+    """Training a model of your own on a run folder (`python -m pipelines train`)."""
+
+    base: str = Field("Qwen/Qwen2.5-3B-Instruct", description="The model to start from: a folder, or a Hub id.")
+    backend: Literal["auto", "unsloth", "hf-qlora", "hf-cpu"] = Field(
+        "auto", description="What trains; auto: the fastest that is installed and has a card to run on."
+    )
+    preset: Literal["auto", "8gb", "12gb", "24gb", "cpu"] = Field(
+        "auto", description="Rows at a time and longest example, by card memory; auto: looks at the card."
+    )
+    gpus: int = Field(0, ge=0, le=64, description="How many GPUs train together; 0 takes all of them.")
+    lora_rank: int = Field(64, ge=1, le=1024, description="Size of the adapter: higher learns more, needs more memory.")
+    lora_alpha: int = Field(128, ge=1, le=4096, description="Weight of the adapter; usually twice its size.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Share of the adapter left out at random in each step.")
+    train_embeddings: bool = Field(
+        default=False, description="true trains word embeddings and output layer, too: several GB more memory."
+    )
+    batch: int = Field(32, ge=1, le=4096, description="Examples in one step, over all GPUs.")
+    micro_batch: int = Field(0, ge=0, le=1024, description="Examples on a GPU at the same time; 0: as the preset says.")
+    warmup: float = Field(0.03, ge=0, le=0.5, description="Share of the steps in which the learning rate rises.")
+    sft_epochs: float = Field(5, gt=0, le=100, description="How often the replies are gone through.")
+    sft_learning_rate: float = Field(1e-4, gt=0, le=1, description="Peak learning rate; falls along a cosine.")
+    sft_tokens: int = Field(
+        2048, ge=16, le=131_072, description="Longer examples are left out; the preset may lower it."
+    )
+    preference: Literal["auto", "dpo", "kto", "orpo", "none"] = Field(
+        "auto", description="What follows SFT with --method all; auto: dpo where there are pairs, else kto, else none."
+    )
+    preference_beta: float = Field(0.1, gt=0, le=10, description="How closely to stay with the model that SFT made.")
+    preference_epochs: float = Field(2, gt=0, le=100, description="How often the preferences are gone through.")
+    preference_learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak learning rate of that stage.")
+    preference_tokens: int = Field(1024, ge=16, le=131_072, description="Longest prompt and reply of that stage.")
+    max_examples: int = Field(0, ge=0, description="Train on so many examples, drawn by the seed; 0 takes all.")
+    eval_examples: int = Field(256, ge=0, description="Examples of the validation part that each evaluation looks at.")
+    save_steps: int = Field(
+        0, ge=0, le=100_000, description="Steps between checkpoints and evaluations; 0: a twentieth, at most 100."
+    )
+    patience: int = Field(
+        3, ge=0, le=1000, description="Stop after so many evaluations that bring nothing better; 0 never does."
+    )
+    seed: int = Field(7, ge=0, le=2**32 - 1, description="The same seed, data and settings give the same model.")
+
+
 class Settings(Section):
     """Everything that can be set; one attribute for each table of config.toml."""
 
@@ -189,6 +238,7 @@ class Settings(Section):
     heartbeat: HeartbeatSection = HeartbeatSection()
     terminal: TerminalSection = TerminalSection()
     discord: DiscordSection = DiscordSection()
+    training: TrainingSection = TrainingSection()
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:

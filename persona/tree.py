@@ -18,8 +18,9 @@ from persona.adapters.systemd import SdNotify
 from persona.config import Settings
 from persona.domain.chat import ChannelId
 from persona.errors import ConfigError
+from persona.memory_setup import memory_for
 from persona.options import Home
-from persona.ports import Memory, MessageStore, ReplyJournal, Transport
+from persona.ports import Embedder, EmbeddingCache, Memory, MessageStore, ReplyJournal, Transport
 from persona.running import ModelSlot, Refs, RestartJournal, Tree
 
 _MODEL_STOP_SECONDS = 25.0
@@ -38,8 +39,9 @@ class Parts:
     """What the tree is made of: the same actors talk in the terminal and on Discord, over other transports.
 
     `ingest` and `commands` build those two actors, which differ most; without `commands` there are none. `journal`
-    is None where nothing outlives the process. `memory_patience` is how long the start waits for the memory,
-    `send_seconds` how long the end waits for what is being sent.
+    is None where nothing outlives the process. `embedder` builds the embedding model (on a thread, not loaded yet),
+    `vectors` keeps what it made; without them the memory goes by words alone. `memory_patience` is how long the start
+    waits for the memory, `send_seconds` how long the end waits for what is being sent.
     """
 
     store: MessageStore
@@ -53,6 +55,8 @@ class Parts:
     commands: Callable[[], Actor] | None = None
     journal: ReplyJournal | None = None
     mutes: Mutes | None = None
+    embedder: Callable[[], Embedder] | None = None
+    vectors: EmbeddingCache | None = None
     memory_patience: float = 0.0
     send_seconds: float = 5.0
 
@@ -115,15 +119,15 @@ def _engine(settings: Settings, home: Home, refs: Refs, parts: Parts) -> tuple[C
         return InferenceActor(parts.model.make, stall_seconds=settings.heartbeat.stall_seconds)
 
     def memory() -> Memory:
-        from persona.adapters.lance import LanceMemory  # noqa: PLC0415 - takes seconds, so on the retriever's thread
-
-        return LanceMemory(home.memory)
+        return memory_for(settings, home.memory)  # takes seconds to load, so on the retriever's thread
 
     def retriever() -> RetrieverActor:
         return RetrieverActor(
             memory_factory=memory,
             store=parts.store,
             visible_channels=parts.visible_channels,
+            embedder_factory=parts.embedder,
+            cache=parts.vectors,
             settings=RetrieverSettings(
                 budget=_SEARCH_SHARE * settings.memory.timeout_seconds, patience=parts.memory_patience
             ),

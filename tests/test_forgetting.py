@@ -134,11 +134,11 @@ def test_forgetting_while_the_memory_is_in_the_middle_of_following(tmp_path):
     class Slow(LanceMemory):
         forget = None
 
-        async def apply(self, changes):
+        async def apply(self, changes, vectors=None):
             if self.forget is not None:
                 forget, self.forget = self.forget, None
                 await forget()
-            await super().apply(changes)
+            await super().apply(changes, vectors)
 
     async def run():
         async with home(tmp_path) as (store, _, _, forgetter):

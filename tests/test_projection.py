@@ -31,11 +31,11 @@ class MisfiringMemory(LanceMemory):
         self._before = before
         self._after = after
 
-    async def apply(self, changes):
+    async def apply(self, changes, vectors=None):
         self._calls += 1
         if self._calls in self._before:
             raise MemoryIndexError("misfired before")
-        await super().apply(changes)
+        await super().apply(changes, vectors)
         if self._calls in self._after:
             raise MemoryIndexError("misfired after")
 

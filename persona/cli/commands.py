@@ -44,6 +44,16 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", metavar="NAME", help="GGUF file in that repo (default: [model] file)")
 
 
+def _memory_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["rebuild", "stats", "search"], help="what to do with the search index")
+    parser.add_argument("text", nargs="*", help="search: what to look for")
+    parser.add_argument("--channel", metavar="NAME", help="search: only this channel (name or id)")
+    parser.add_argument("--limit", type=int, default=10, metavar="N", help="search: so many matches (default: 10)")
+    parser.add_argument("--why", action="store_true", help="search: show what each stage of the search thought")
+    parser.add_argument("--go-on", action="store_true", help="rebuild: go on where an earlier one was interrupted")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         name="chat",
@@ -84,6 +94,15 @@ COMMANDS: tuple[Command, ...] = (
         example="example:\n  python -m persona forget 81384788765712384\n"
         "  python -m persona forget --message 1105182650912358400 --yes",
         add_options=add_forget_options,
+    ),
+    Command(
+        name="memory",
+        module="persona.cli.memory",
+        summary="Rebuild the search index, look at it, or search it. Not while the persona runs.",
+        example="example:\n  python -m persona memory stats\n"
+        "  python -m persona memory search 'summer holidays' --channel general --why\n"
+        "  python -m persona memory rebuild",
+        add_options=_memory_options,
     ),
     Command(
         name="model",

@@ -18,6 +18,7 @@ from persona.forgetting import Forgetter
 from persona.forgetting_setup import forgetter_for
 from persona.instance_lock import InstanceLock
 from persona.logs import LogOptions, configure
+from persona.memory_setup import memory_for
 from persona.projection import open_memory, project
 from persona.run_marks import RunMark
 
@@ -101,11 +102,9 @@ async def _follow_up(settings: Settings, store: SqliteStore, forgetter: Forgette
 
 async def _purge_memory(settings: Settings, store: SqliteStore) -> None:
     """Take what is forgotten out of the search index, where there is one."""
-    if not (settings.memory.enabled and settings.storage.memory.exists()):
+    if not (settings.memory.enabled and (settings.memory.uri or settings.storage.memory.exists())):
         return
-    from persona.adapters.lance import LanceMemory  # noqa: PLC0415 - takes seconds to load
-
-    memory = LanceMemory(settings.storage.memory)
+    memory = memory_for(settings, settings.storage.memory)
     try:
         await open_memory(store, memory)
         await project(store, memory, batch=_CHANGES_AT_ONCE)

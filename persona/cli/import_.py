@@ -15,7 +15,8 @@ from persona.config import Settings, load_settings
 from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, MemoryIndexError
 from persona.importing import ImportReport, import_files
 from persona.instance_lock import InstanceLock
-from persona.projection import open_memory, project
+from persona.memory_setup import memory_for
+from persona.projection import Embedding, open_memory, project
 
 EXIT_INTERRUPTED = 130
 _CHANGES_AT_ONCE = 4000
@@ -73,14 +74,13 @@ async def _import(settings: Settings, paths: Sequence[Path], *, allow: bool, scr
 
 async def _index(store: SqliteStore, settings: Settings, screen: ImportScreen) -> None:
     """Make the messages findable now; where that cannot be, the next start does it."""
-    from persona.adapters.lance import LanceMemory  # noqa: PLC0415 - takes seconds to load
-
-    memory = LanceMemory(settings.storage.memory)
+    memory = memory_for(settings, settings.storage.memory)
     try:
         with InstanceLock(settings.storage.database.parent / "persona.lock"):
             try:
+                known = Embedding(cache=store.embeddings)
                 await open_memory(store, memory)
-                await project(store, memory, batch=_CHANGES_AT_ONCE, on_progress=screen.indexing)
+                await project(store, memory, batch=_CHANGES_AT_ONCE, on_progress=screen.indexing, embedding=known)
             finally:
                 await memory.close()
     except AlreadyRunningError:

@@ -1,10 +1,20 @@
 """The doors between the persona and the outside: what actors may ask of a model, a store, a memory, a transport."""
 
 from persona.ports.desk import Activity, AuditEntry, Desk
+from persona.ports.embedder import Embedder
 from persona.ports.history import PAGE_MESSAGES, History, Page, ReadableChannel, ThreadPage
 from persona.ports.journal import PendingReply, ReplyJournal
 from persona.ports.ledger import ConsentLedger, ForgettingBook, ForgettingStep, Forgotten
-from persona.ports.memory import Memory, MemoryQuery
+from persona.ports.memory import (
+    Embedded,
+    EmbeddingCache,
+    Match,
+    Memory,
+    MemoryQuery,
+    MemoryStats,
+    VectorSpace,
+    Waiting,
+)
 from persona.ports.model import (
     ChatEngine,
     ChatEvent,
@@ -51,6 +61,9 @@ __all__ = [
     "ConsentLedger",
     "Desk",
     "Edited",
+    "Embedded",
+    "Embedder",
+    "EmbeddingCache",
     "FinishReason",
     "Finished",
     "ForgettingBook",
@@ -61,10 +74,12 @@ __all__ = [
     "IngestProgress",
     "LinkDown",
     "LinkUp",
+    "Match",
     "Memory",
     "MemoryChange",
     "MemoryOp",
     "MemoryQuery",
+    "MemoryStats",
     "MessageStore",
     "ModelInfo",
     "Notifier",
@@ -83,4 +98,6 @@ __all__ = [
     "ThreadPage",
     "Transport",
     "TransportEvent",
+    "VectorSpace",
+    "Waiting",
 ]

@@ -137,8 +137,8 @@ class MessageStore(Protocol):
         """Write down that an actor was restarted."""
         ...
 
-    async def memory_changes(self, limit: int) -> Sequence[MemoryChange]:
-        """Return the oldest changes that the memory has not confirmed, oldest first."""
+    async def memory_changes(self, limit: int, *, after: int = 0) -> Sequence[MemoryChange]:
+        """Return the oldest changes (after a sequence number) that the memory has not confirmed, oldest first."""
         ...
 
     async def memory_changes_pending(self) -> int:

@@ -34,16 +34,16 @@ class ScriptedMemory(LanceMemory):
         self.search_error = self.apply_error = self.open_error = None
         self.opened = self.searching = 0
 
-    async def open(self):
+    async def open(self, space=None):
         self.opened += 1
         if self.open_error is not None:
             raise self.open_error
-        return await super().open()
+        return await super().open(space)
 
-    async def apply(self, changes):
+    async def apply(self, changes, vectors=None):
         if self.apply_error is not None:
             raise self.apply_error
-        await super().apply(changes)
+        await super().apply(changes, vectors)
 
     async def search(self, query):
         self.searching += 1

@@ -352,7 +352,7 @@ def test_many_small_writes_leave_few_fragments(tmp_path):
         for message in chatter(300):
             await memory.apply(put(message))
             await memory.refresh()
-        statistics = await memory._table.stats()
+        statistics = await memory._opened.table.stats()
         await memory.close()
         return statistics
 
@@ -506,7 +506,7 @@ def test_a_lost_index_is_made_again_without_losing_the_table(tmp_path):
     async def scenario():
         memory = await remembering(tmp_path / "m", said(1, "kept through thick and thin"))
         for name in ("text_idx", "message_id_idx"):
-            await memory._table.drop_index(name)
+            await memory._opened.table.drop_index(name)
         await memory.close()
         held = await memory.open()
         found = await texts(memory, "thick")
@@ -527,7 +527,7 @@ def test_a_file_where_the_folder_belongs_is_named_with_its_cure(tmp_path):
 def test_a_nullable_column_can_be_added_later(tmp_path):
     async def scenario():
         memory = await remembering(tmp_path / "m", said(1, "before the vectors came"))
-        await memory._table.add_columns(pa.field("vector", pa.list_(pa.float32(), 4)))
+        await memory._opened.table.add_columns(pa.field("vector", pa.list_(pa.float32(), 4)))
         await memory.close()
         held = await memory.open()
         await memory.apply(put(said(2, "after the vectors came"), said(1, "before any vectors came")))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persona.adapters.lance.ranking import decayed, distinct_texts, query_words, word_count
+from persona.adapters.lance.ranking import decayed, query_words, word_count
 from persona.adapters.lance.tidying import Litter
 
 DAY_MS = 86_400_000
@@ -60,27 +60,28 @@ def test_decay_halves_towards_the_floor():
     assert weigh(-5) == 8.0
 
 
-def test_distinct_texts_keeps_the_first_of_its_kind():
-    texts = ["See you at 8!", "see you at 8", "the train is late", "The train is late...", "", "?", "bye now"]
-    assert distinct_texts(texts, limit=10) == [0, 2, 4, 6]
-    assert distinct_texts(texts, limit=2) == [0, 2]
-    assert distinct_texts(texts, limit=0) == []
-
-
 def test_tidying_up_is_due_when_much_has_piled_up_or_a_little_long_ago():
     clean = Litter(at=0.0)
     assert not clean.due(1e9)
     assert not clean.after(rows=1).due(60)
-    assert clean.after(rows=1).due(1_800)
+    assert clean.after(rows=1).due(21_600)
     assert clean.after(rows=2_000).due(0)
     busy = clean
-    for _ in range(64):
+    for _ in range(32):
         busy = busy.after(rows=1)
     assert busy.due(0)
 
 
 def test_tidied_up_is_looked_at_once_more_for_the_versions_it_replaced():
-    tidied = Litter(at=0.0).after(rows=5).tidied(100.0)
-    assert not tidied.due(1_899)
-    assert tidied.due(1_900)
-    assert not tidied.tidied(1_900.0).due(1e9)
+    before = Litter(at=0.0).after(rows=5)
+    tidied = before.since(before, 100.0)
+    assert not tidied.due(21_699)
+    assert tidied.due(21_700)
+    assert not tidied.since(tidied, 21_700.0).due(1e9)
+
+
+def test_what_came_while_tidying_up_still_counts():
+    before = Litter(at=0.0).after(rows=3_000)
+    meanwhile = before.after(rows=1_999)
+    assert not meanwhile.since(before, 10.0).due(10)
+    assert meanwhile.after(rows=1).since(before, 10.0).due(10)

@@ -2,23 +2,28 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lancedb
+import numpy as np
 import pyarrow.compute as pc
 import structlog
 from lancedb import AsyncConnection, AsyncTable
-from lancedb.index import FTS, Bitmap, BTree
-from lancedb.query import AsyncFTSQuery, MatchQuery
+from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, MatchQuery
 
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.indexing import PROBES, REFINE, column_indices
 from persona.adapters.lance.ranking import query_words
 from persona.errors import MemoryIndexError
+from persona.ports import VectorSpace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +49,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A table that works. `newest_id` is 0 when it is empty; `unindexed` rows are searched, but slowly."""
+    """A table that works. `newest_id` is 0 when it is empty; `unindexed` rows are searched, but slowly.
+
+    `channels` are those it has messages of, `waiting` rows have no vector yet.
+    """
 
     connection: AsyncConnection
     table: AsyncTable
+    name: str
+    space: VectorSpace | None
+    channels: frozenset[int]
+    waiting: int
     rows: int
     newest_id: int
     fragments: int
@@ -87,30 +99,61 @@ def let_go(*handles: AsyncTable | AsyncConnection | None) -> None:
             handle.close()  # type: ignore[no-untyped-call]
 
 
-async def open_place(place: Place, *, now: datetime) -> Opened:
-    """Open what is there, or start anew after moving aside what cannot be used.
+def vector_search(table: AsyncTable, vector: "NDArray[np.float32]") -> AsyncVectorQuery:
+    """Return a search for the nearest vectors by cosine; rows without one are passed over."""
+    query = table.query().nearest_to(vector).column(shape.VECTOR).distance_type("cosine")
+    return query.nprobes(PROBES).refine_factor(REFINE)
+
+
+async def open_place(place: Place, space: VectorSpace | None, *, now: datetime) -> Opened:
+    """Open the table of a space, or start anew after moving aside what cannot be used.
+
+    Without a space the table that was written last is opened, whatever its space. With one, tables of ours for other
+    spaces are deleted: they can be rebuilt, and what is forgotten must not live on in them.
 
     Raises:
         MemoryIndexError: not even a new table can be made.
     """
     with named_errors("opening"):
         await asyncio.to_thread(_prepare_folder, place, now)
-        connection = await _connect(place)
-        if await _exists(connection, place):
+        connection = await connect(place)
+        names = await _names(connection, place)
+        name = shape.name_of(space) if space is not None else next(iter(names), shape.TABLE)
+        opened = None
+        if name in names:
             try:
-                return await _open_existing(connection, place.language)
-            except shape.ForeignTableError as error:
-                await _set_aside(connection, place, error, now=now)
-            except (shape.UnusableTableError, *LANCE_ERRORS) as error:
-                await _set_aside(connection, place, error, now=now)
-            # A new session: the old one may have cached parts of what was just moved away.
-            let_go(connection)
-            connection = await _connect(place)
-        table = await connection.create_table(shape.TABLE, schema=shape.COLUMNS)
-        return await _proved(connection, table, place.language)
+                opened = await _open_existing(connection, name, space, place.language)
+            except (shape.ForeignTableError, shape.UnusableTableError, *LANCE_ERRORS) as error:
+                await _set_aside(connection, place, name, error, now=now)
+                # A new session: the old one may have cached parts of what was just moved away.
+                let_go(connection)
+                connection = await connect(place)
+                name = shape.name_of(space)
+        if opened is None:
+            table = await connection.create_table(name, schema=shape.schema_of(space))
+            opened = await _proved(connection, table, name, place.language)
+        if space is not None:
+            await _drop_others(connection, name, names)
+        return opened
 
 
-async def _connect(place: Place) -> AsyncConnection:
+async def _drop_others(connection: AsyncConnection, name: str, names: Sequence[str]) -> None:
+    for other in names:
+        if other == name:
+            continue
+        try:
+            table = await connection.open_table(other)
+            ours = shape.FORMAT_KEY in ((await table.schema()).metadata or {})
+            let_go(table)
+            if ours:
+                await connection.drop_table(other)
+                log.info("memory_dropped", table=other, reason="another embedding model is configured")
+        except LANCE_ERRORS as error:
+            log.warning("memory_left", table=other, reason=first_line(error))
+
+
+async def connect(place: Place) -> AsyncConnection:
+    """Connect, with caches that hold the index of a million messages and no more."""
     session = lancedb.Session(
         index_cache_size_bytes=_INDEX_CACHE_BYTES, metadata_cache_size_bytes=_METADATA_CACHE_BYTES
     )
@@ -127,36 +170,42 @@ def _prepare_folder(place: Place, now: datetime) -> None:
     shape.sweep_aside(place.folder, now=now)
 
 
-async def _exists(connection: AsyncConnection, place: Place) -> bool:
-    """Whether something has the table's name; in a folder also what LanceDB would not take for a table."""
+async def _names(connection: AsyncConnection, place: Place) -> list[str]:
+    """Return the tables with names of ours; in a folder also what LanceDB would not take for a table."""
     if place.folder is not None:
-        return await asyncio.to_thread(shape.table_path(place.folder).exists)
-    return shape.TABLE in (await connection.list_tables()).tables
+        return await asyncio.to_thread(shape.table_names, place.folder)
+    return [name for name in (await connection.list_tables()).tables if shape.is_ours(name)]
 
 
-async def _open_existing(connection: AsyncConnection, language: str) -> Opened:
-    table = await connection.open_table(shape.TABLE)
-    shape.check_schema(await table.schema())
-    return await _proved(connection, table, language)
+async def _open_existing(connection: AsyncConnection, name: str, space: VectorSpace | None, language: str) -> Opened:
+    table = await connection.open_table(name)
+    shape.check_schema(await table.schema(), space)
+    return await _proved(connection, table, name, language)
 
 
-async def _proved(connection: AsyncConnection, table: AsyncTable, language: str) -> Opened:
+async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, language: str) -> Opened:
     """Read a column of every data file, make missing indices, search for what is there.
 
     Opening and counting succeed on a table whose files are gone: only reading tells.
     """
-    ids = (await table.query().select(["message_id"]).to_arrow())["message_id"]
+    space = shape.space_of(await table.schema())
+    columns = ["message_id", "channel_id", *([shape.EMBEDDED] if space else [])]
+    read = await table.query().select(columns).to_arrow()
     await _make_missing_indices(table, language)
-    rows = len(ids)
+    rows = len(read)
     if rows:
-        await _search_for_samples(table, rows)
+        await _search_for_samples(table, rows, space)
     statistics: Any = await table.stats()  # a dict, whatever its annotation says
     indexed = await table.index_stats("text_idx")
     return Opened(
         connection=connection,
         table=table,
+        name=name,
+        space=space,
+        channels=frozenset(pc.unique(read["channel_id"]).to_pylist()),
+        waiting=rows - pc.sum(read[shape.EMBEDDED], min_count=0).as_py() if space else 0,
         rows=rows,
-        newest_id=pc.max(ids).as_py() or 0,
+        newest_id=pc.max(read["message_id"]).as_py() or 0,
         fragments=statistics["fragment_stats"]["num_fragments"],
         unindexed=indexed.num_unindexed_rows if indexed else rows,
     )
@@ -164,32 +213,32 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, language: str)
 
 async def _make_missing_indices(table: AsyncTable, language: str) -> None:
     present = {column for index in await table.list_indices() for column in index.columns}
-    for column, config in indices(language).items():
+    for column, config in column_indices(language).items():
         if column not in present:
             await table.create_index(column, config=config)
 
 
-def indices(language: str) -> Mapping[str, FTS | Bitmap | BTree]:
-    """Return the index of each column that has one."""
-    # ICU finds words in scripts without spaces; stop words stay, or "who are you" would find nothing, silently.
-    text_index = FTS(base_tokenizer="icu/split", language=language, stem=True, remove_stop_words=False)
-    return {"text": text_index, "channel_id": Bitmap(), "message_id": BTree()}
-
-
-async def _search_for_samples(table: AsyncTable, rows: int) -> None:
-    samples = await table.take_offsets(sorted({0, rows // 2, rows - 1})).select(["text", "channel_id"]).to_list()
+async def _search_for_samples(table: AsyncTable, rows: int, space: VectorSpace | None) -> None:
+    columns = ["text", "channel_id", *([shape.VECTOR] if space else [])]
+    samples = await table.take_offsets(sorted({0, rows // 2, rows - 1})).select(columns).to_list()
     for sample in samples:
+        where = f"channel_id = {sample['channel_id']}"
         if sought := query_words(sample["text"]):
-            query = text_search(table, " ".join(sought)).where(f"channel_id = {sample['channel_id']}")
+            query = text_search(table, " ".join(sought)).where(where)
             await query.select(["message_id", "text", "_score"]).limit(1).to_list()
+        if space is not None:
+            given = sample[shape.VECTOR]
+            vector = np.ones(space.dimensions) if given is None else np.asarray(given)
+            nearest = vector_search(table, vector.astype(np.float32)).where(where).select(["message_id", "_distance"])
+            await nearest.limit(1).to_list()
 
 
-async def _set_aside(connection: AsyncConnection, place: Place, reason: Exception, *, now: datetime) -> None:
+async def _set_aside(connection: AsyncConnection, place: Place, name: str, reason: Exception, *, now: datetime) -> None:
     """Make room for a new table; a folder is renamed, on object storage the table is dropped (it can be rebuilt)."""
     if place.folder is None:
-        await connection.drop_table(shape.TABLE)
+        await connection.drop_table(name)
         log.warning("memory_dropped", uri=place.uri, reason=first_line(reason))
         return
     foreign = isinstance(reason, shape.ForeignTableError)
-    moved = await asyncio.to_thread(shape.move_aside, place.folder, foreign=foreign, now=now)
+    moved = await asyncio.to_thread(shape.move_aside, place.folder, name, foreign=foreign, now=now)
     log.warning("memory_moved_aside", to=str(moved), reason=first_line(reason))

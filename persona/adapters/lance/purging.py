@@ -7,7 +7,8 @@ from typing import Any
 from lancedb import AsyncTable
 
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.opening import Place, indices
+from persona.adapters.lance.indexing import column_indices, made_for, vector_config
+from persona.adapters.lance.opening import Place
 from persona.errors import MemoryIndexError
 
 # A little more than nothing: LanceDB warns of zero, and versions are told apart by the clock.
@@ -27,8 +28,12 @@ async def purge_table(table: AsyncTable, place: Place) -> None:
     """
     if await table.count_rows():
         await table.update(updates_sql={"created_at": "created_at"})
-    for column, config in indices(place.language).items():
+    for column, config in column_indices(place.language).items():
         await table.create_index(column, config=config, replace=True)
+    for index in await table.list_indices():
+        if shape.VECTOR in index.columns:
+            nearest = vector_config(made_for(index.name))
+            await table.create_index(shape.VECTOR, config=nearest, name=index.name, replace=True)
     newest = await table.version()
     await asyncio.sleep(_PAUSE_SECONDS)
     # Also deletes what a killed process left half-written: no other process works on this table.

@@ -2,16 +2,19 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from persona.domain.chat import Message
+from persona.domain.recall import Ranking, by_recency, fuse
 
 _MILLISECONDS_PER_DAY = 86_400_000
 _MAX_QUERY_INPUT = 10_000
 _MAX_QUERY_WORDS = 64
 _MAX_QUERY_CHARACTERS = 2_000
-_MAX_COMPARED_CHARACTERS = 400
 _LEAST_WORDS = 2
+# Beside a weight of 1 for words and for meaning: of about equal matches the newer one, not any new one.
+_RECENCY = 0.25
 _CHARACTERS_PER_UNSPACED_WORD = 2
 
 _EMOJI = re.compile(r"<a?:(\w+):\d+>")
@@ -91,22 +94,62 @@ def decayed(score: float, age_ms: float, *, half_life_days: float, floor: float)
     return score * float(floor + (1.0 - floor) * 0.5**half_lives)
 
 
-def distinct_texts(texts: Sequence[str], *, limit: int, likeness: float = 0.7) -> list[int]:
-    """Return the positions of the first `limit` texts that are not near-identical to one chosen before.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighing:
+    """How much age counts: a score falls by `half_life_days` towards `age_floor` (0..1) of itself."""
 
-    Two texts are near-identical when their sets of character trigrams overlap (Jaccard) by `likeness` (0..1) or more.
+    half_life_days: float
+    age_floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What the stages of a search found out about a message; None where a stage did not find it."""
+
+    message_id: int
+    created_at_ms: int
+    word_rank: int | None
+    word_score: float | None
+    vector_rank: int | None
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A candidate with its final score, and what its age did to it."""
+
+    candidate: Candidate
+    score: float
+    age_days: float
+    age_factor: float
+
+
+def ranked(candidates: Sequence[Candidate], *, weighing: Weighing, now_ms: float, hybrid: bool) -> list[Ranked]:
+    """Return candidates best first; of equals the newer one.
+
+    Words alone are ranked by BM25. A hybrid search goes by reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)
+    of both stages and of how new the candidates are. Age then takes its part of either score.
     """
-    chosen: list[int] = []
-    seen: list[frozenset[str]] = []
-    for position, text in enumerate(texts):
-        if len(chosen) >= limit:
-            break
-        print_ = _fingerprint(text)
-        if any(_jaccard(print_, other) >= likeness for other in seen):
-            continue
-        chosen.append(position)
-        seen.append(print_)
-    return chosen
+    fused = fuse(
+        (
+            Ranking(keys=_in_order({one.message_id: one.word_rank for one in candidates})),
+            Ranking(keys=_in_order({one.message_id: one.vector_rank for one in candidates})),
+            Ranking(keys=by_recency({one.message_id: one.created_at_ms for one in candidates}), weight=_RECENCY),
+        )
+    )
+    result = []
+    for one in candidates:
+        age_ms = max(now_ms - one.created_at_ms, 0.0)
+        factor = decayed(1.0, age_ms, half_life_days=weighing.half_life_days, floor=weighing.age_floor)
+        score = fused[one.message_id] if hybrid else one.word_score or 0.0
+        result.append(
+            Ranked(candidate=one, score=score * factor, age_days=age_ms / _MILLISECONDS_PER_DAY, age_factor=factor)
+        )
+    return sorted(result, key=lambda item: (item.score, item.candidate.message_id), reverse=True)
+
+
+def _in_order(ranks: Mapping[int, int | None]) -> list[int]:
+    return [key for _, key in sorted((rank, key) for key, rank in ranks.items() if rank is not None)]
 
 
 def _within_bounds(candidates: Iterable[str]) -> Iterator[str]:
@@ -130,13 +173,3 @@ def _trimmed(piece: str) -> str:
         end -= 1
     word = piece[start:end]
     return word if any(map(str.isalnum, word)) else ""
-
-
-def _fingerprint(text: str) -> frozenset[str]:
-    bare = "".join(filter(str.isalnum, text[:_MAX_COMPARED_CHARACTERS].casefold()))
-    return frozenset(bare[i : i + 3] for i in range(max(1, len(bare) - 2)))
-
-
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    common = len(one & other)
-    return common / (len(one) + len(other) - common)

@@ -1,20 +1,30 @@
 """The shape of the table, the way rows get in and out of it, and where an unusable table goes."""
 
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from persona.adapters.lance.ranking import worth_remembering
 from persona.domain.chat import AuthorId, ChannelId, Message, MessageId, Recollection
-from persona.ports import MemoryChange, MemoryOp
+from persona.ports import MemoryChange, MemoryOp, VectorSpace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]
 
 TABLE = "messages"
+"""The table of words alone; one with vectors carries the model and their length behind this name."""
+
 FORMAT_KEY = b"persona.memory"
+MODEL_KEY = b"persona.memory.model"
 FORMAT = b"1"
 """Written into the table; a table without it is not ours, one with another number is started anew."""
 
@@ -31,8 +41,13 @@ COLUMNS = pa.schema(
 )
 """`created_at` is in milliseconds since 1970, UTC. More columns may follow as long as they are nullable."""
 
+EMBEDDED = "embedded"
+VECTOR = "vector"
+"""The two further columns of a table with vectors; `embedded` is cheap to look for, `vector` is not."""
+
 _ASIDE_KEPT = timedelta(days=7)
 _ASIDE_TIME = "%Y%m%dT%H%M%S%fZ"
+_SLUG_CHARACTERS = 80
 _UNUSABLE = "unusable"
 _FOREIGN = "foreign"
 
@@ -60,6 +75,35 @@ class Plan:
     def ids(self) -> list[int]:
         """Every message the batch speaks of."""
         return [*self.rows, *self.gone]
+
+
+def name_of(space: VectorSpace | None) -> str:
+    """Return the name of the table for a space: `messages_<model>_<dimensions>`."""
+    if space is None:
+        return TABLE
+    slug = re.sub("[^a-z0-9]+", "-", space.model_id.lower()).strip("-")[:_SLUG_CHARACTERS]
+    return f"{TABLE}_{slug}_{space.dimensions}"
+
+
+def schema_of(space: VectorSpace | None) -> pa.Schema:
+    """Return the columns of a table: those of words, and for a space the vector beside them."""
+    if space is None:
+        return COLUMNS
+    fields = [
+        *COLUMNS,
+        pa.field(EMBEDDED, pa.bool_(), nullable=False),
+        pa.field(VECTOR, pa.list_(pa.float32(), space.dimensions)),
+    ]
+    return pa.schema(fields, metadata={FORMAT_KEY: FORMAT, MODEL_KEY: space.model_id.encode()})
+
+
+def space_of(schema: pa.Schema) -> VectorSpace | None:
+    """Return the space that a table of ours was made for."""
+    model = (schema.metadata or {}).get(MODEL_KEY)
+    position = schema.get_field_index(VECTOR)
+    if model is None or position < 0:
+        return None
+    return VectorSpace(model_id=model.decode(), dimensions=schema.field(position).type.list_size)
 
 
 class ForeignTableError(Exception):
@@ -93,10 +137,27 @@ def row_of(message: Message) -> Row:
     )
 
 
-def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
-    """Return rows as one Arrow batch in the table's schema."""
+def batch_of(
+    rows: Sequence[Row], space: VectorSpace | None = None, vectors: "Mapping[str, Vector] | None" = None
+) -> pa.RecordBatch:
+    """Return rows as one Arrow batch in the schema of a space, with the vectors that are known by text."""
     columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in COLUMNS]
-    return pa.RecordBatch.from_arrays(columns, schema=COLUMNS)
+    schema = schema_of(space)
+    if space is not None:
+        known = vectors or {}
+        found = [known.get(row.text) for row in rows]
+        columns += [pa.array([v is not None for v in found]), _vector_column(found, space.dimensions)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _vector_column(vectors: "Sequence[Vector | None]", dimensions: int) -> pa.Array:
+    numbers = np.zeros((len(vectors), dimensions), dtype=np.float32)
+    missing = np.array([vector is None for vector in vectors], dtype=bool)
+    for position, vector in enumerate(vectors):
+        if vector is not None:
+            numbers[position] = vector
+    flat = pa.array(numbers.ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=pa.array(missing))
 
 
 def recollection_of(found: dict[str, Any], score: float) -> Recollection:
@@ -111,8 +172,10 @@ def recollection_of(found: dict[str, Any], score: float) -> Recollection:
     )
 
 
-def check_schema(schema: pa.Schema) -> None:
-    """Check that a table is ours, of this format, and has our columns; further columns must be nullable.
+def check_schema(schema: pa.Schema, space: VectorSpace | None = None) -> None:
+    """Check that a table is ours, of this format and space (any without one), and has its columns.
+
+    Further columns must be nullable.
 
     Raises:
         ForeignTableError: something else made it.
@@ -123,12 +186,16 @@ def check_schema(schema: pa.Schema) -> None:
         raise ForeignTableError("it does not carry this program's mark")
     if found != FORMAT:
         raise UnusableTableError(f"format {found!r}, this program writes {FORMAT!r}")
-    for field in COLUMNS:
+    held = space_of(schema)
+    if space is not None and held != space:
+        raise UnusableTableError(f"its vectors are of {held}, not of {space}")
+    wanted = schema_of(held)
+    for field in wanted:
         position = schema.get_field_index(field.name)
         if position < 0 or schema.field(position).type != field.type:
             raise UnusableTableError(f"column {field.name} is missing or of another type")
     for field in schema:
-        if COLUMNS.get_field_index(field.name) < 0 and not field.nullable:
+        if wanted.get_field_index(field.name) < 0 and not field.nullable:
             raise UnusableTableError(f"column {field.name} must be nullable")
 
 
@@ -138,8 +205,10 @@ def where(
     exclude: Iterable[MessageId] = (),
     exclude_authors: Iterable[AuthorId] = (),
 ) -> str:
-    """Return the filter for a search, with every id as a plain integer literal."""
-    terms = [f"channel_id IN ({id_list(channel_ids)})"]
+    """Return the filter for a search, with every id as a plain integer literal; empty when nothing is filtered."""
+    terms = []
+    if ids := id_list(channel_ids):
+        terms.append(f"channel_id IN ({ids})")
     if ids := id_list(exclude):
         terms.append(f"message_id NOT IN ({ids})")
     if ids := id_list(exclude_authors):
@@ -152,20 +221,36 @@ def id_list(ids: Iterable[int]) -> str:
     return ", ".join(str(int(i)) for i in sorted(ids))
 
 
-def table_path(folder: Path) -> Path:
-    """Return where LanceDB keeps the table."""
-    return folder / f"{TABLE}.lance"
+def is_ours(name: str) -> bool:
+    """Whether a table has a name that we would give."""
+    return name == TABLE or name.startswith(f"{TABLE}_")
 
 
-def move_aside(folder: Path, *, foreign: bool, now: datetime) -> Path:
+def table_path(folder: Path, name: str = TABLE) -> Path:
+    """Return where LanceDB keeps a table."""
+    return folder / f"{name}.lance"
+
+
+def table_names(folder: Path) -> list[str]:
+    """Return the tables in a folder that have a name of ours, the one written last first."""
+    paths = [path for path in folder.glob(f"{TABLE}*.lance") if is_ours(path.name.removesuffix(".lance"))]
+    return [path.name.removesuffix(".lance") for path in sorted(paths, key=_written_at, reverse=True)]
+
+
+def _written_at(path: Path) -> float:
+    newest = path / "_versions"
+    return (newest if newest.is_dir() else path).stat().st_mtime
+
+
+def move_aside(folder: Path, name: str, *, foreign: bool, now: datetime) -> Path:
     """Rename the table's folder so that it is a table no longer, and return its new name. Nothing is deleted.
 
     Raises:
         OSError: the file system does not allow it.
     """
     kind = _FOREIGN if foreign else _UNUSABLE
-    target = folder / f"{TABLE}.{kind}-{now.astimezone(UTC).strftime(_ASIDE_TIME)}"
-    table_path(folder).rename(target)
+    target = folder / f"{name}.{kind}-{now.astimezone(UTC).strftime(_ASIDE_TIME)}"
+    table_path(folder, name).rename(target)
     return target
 
 
@@ -178,7 +263,7 @@ def sweep_aside(folder: Path, *, now: datetime) -> int:
         OSError: one cannot be deleted.
     """
     swept = 0
-    for path in folder.glob(f"{TABLE}.{_UNUSABLE}-*"):
+    for path in folder.glob(f"{TABLE}*.{_UNUSABLE}-*"):
         try:
             moved = datetime.strptime(path.name.rpartition("-")[2], _ASIDE_TIME).replace(tzinfo=UTC)
         except ValueError:
@@ -195,19 +280,19 @@ def remove_asides(folder: Path) -> None:
     Raises:
         OSError: one cannot be deleted.
     """
-    for path in folder.glob(f"{TABLE}.{_UNUSABLE}-*"):
+    for path in folder.glob(f"{TABLE}*.{_UNUSABLE}-*"):
         _delete(path)
 
 
 def remove_all(folder: Path) -> None:
-    """Delete our table and those moved aside; the next start makes a new one. Nothing else in the folder is touched.
+    """Delete our tables and those moved aside; the next start makes a new one. Nothing else in the folder is touched.
 
     Raises:
         OSError: one cannot be deleted.
     """
     remove_asides(folder)
-    if table_path(folder).exists():
-        _delete(table_path(folder))
+    for name in table_names(folder):
+        _delete(table_path(folder, name))
 
 
 def _delete(path: Path) -> None:

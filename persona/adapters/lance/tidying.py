@@ -4,9 +4,9 @@ import ctypes
 import sys
 from dataclasses import dataclass, replace
 
-_COMMITS = 64
+_COMMITS = 32
 _ROWS = 2_000
-_SECONDS = 1_800.0
+_SECONDS = 21_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +27,19 @@ class Litter:
         return replace(self, commits=self.commits + 1, rows=self.rows + rows)
 
     def due(self, now: float) -> bool:
-        """Whether tidying up pays: much has piled up, or a little half an hour ago."""
+        """Whether tidying up pays: much has piled up, or a little for six hours."""
         if self.commits >= _COMMITS or self.rows >= _ROWS:
             return True
         return (self.commits > 0 or self.old_versions) and now - self.at >= _SECONDS
 
-    def tidied(self, now: float) -> "Litter":
-        """Return what is left: the versions that were just replaced, if any were."""
-        return Litter(old_versions=self.commits > 0, at=now)
+    def since(self, before: "Litter", now: float) -> "Litter":
+        """Return what is left after tidying up what there was `before`: what came meanwhile, and replaced versions."""
+        return Litter(
+            commits=max(self.commits - before.commits, 0),
+            rows=max(self.rows - before.rows, 0),
+            old_versions=before.commits > 0,
+            at=now,
+        )
 
 
 def give_memory_back() -> None:

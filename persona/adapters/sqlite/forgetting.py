@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from persona.adapters.sqlite.channels import ids_json
+from persona.adapters.sqlite.embeddings import sweep
 from persona.adapters.sqlite.rows import from_micros, to_micros
 from persona.adapters.sqlite.writing import batches, bury, require_forgetting
 from persona.domain.chat import AuthorId, ChannelId, MessageId, Tombstone, TombstoneReason
@@ -47,7 +48,9 @@ def steps_due(connection: sqlite3.Connection) -> Mapping[ForgettingStep, int]:
 
 
 def step_done(step: ForgettingStep, through: int, connection: sqlite3.Connection) -> None:
-    """Cross out a step for everything up to a number."""
+    """Cross out a step for everything up to a number; with the memory goes what is known of forgotten texts."""
+    if step is ForgettingStep.MEMORY:
+        sweep(connection)
     connection.execute("DELETE FROM forgetting WHERE step = ? AND sequence <= ?", (step.value, through))
 
 

@@ -21,7 +21,8 @@ _SAMPLE = f"""WITH ranked AS (
         WHERE channel_id IN (SELECT value FROM json_each(?)))
     SELECT {MESSAGE_COLUMNS} FROM ranked JOIN messages ON id = ranked_id
     WHERE place % ? < ? ORDER BY id"""  # noqa: S608
-_CHANGES = """SELECT sequence, message_id, op FROM memory_outbox ORDER BY sequence LIMIT ?"""
+_CHANGES = """SELECT sequence, message_id, op FROM memory_outbox WHERE sequence > ?
+    ORDER BY sequence LIMIT ?"""
 
 
 def messages_by_id(ids: Collection[MessageId], connection: sqlite3.Connection) -> Mapping[MessageId, Message]:
@@ -64,9 +65,9 @@ def reactions_to(ids: Collection[MessageId], connection: sqlite3.Connection) -> 
     return found
 
 
-def memory_changes(limit: int, connection: sqlite3.Connection) -> list[MemoryChange]:
+def memory_changes(limit: int, after: int, connection: sqlite3.Connection) -> list[MemoryChange]:
     """Return the oldest unconfirmed changes; what was removed since it was queued is a removal."""
-    queued = connection.execute(_CHANGES, (max(limit, 0),)).fetchall()
+    queued = connection.execute(_CHANGES, (after, max(limit, 0))).fetchall()
     wanted = {MessageId(message_id) for _, message_id, op in queued if op == MemoryOp.PUT.value}
     messages = messages_by_id(wanted, connection) if wanted else {}
     changes = []

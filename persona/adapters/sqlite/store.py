@@ -10,6 +10,7 @@ from persona.adapters.sqlite import channels as channel_jobs
 from persona.adapters.sqlite import forgetting, operations, reading, writing
 from persona.adapters.sqlite.database import Database
 from persona.adapters.sqlite.desk import SqliteDesk
+from persona.adapters.sqlite.embeddings import SqliteEmbeddings
 from persona.adapters.sqlite.journal import SqliteJournal
 from persona.adapters.sqlite.ledger import SqliteLedger
 from persona.adapters.sqlite.progress import SqliteProgress
@@ -21,7 +22,7 @@ class SqliteStore:
     """The truth in one file. Writes queue behind each other, reads never wait for them.
 
     The smaller stores in the same file: `ledger` (consent), `progress` (how far history was read), `desk`
-    (what admins changed), `journal` (replies on their way).
+    (what admins changed), `journal` (replies on their way), `embeddings` (vectors that are known already).
 
     Every method may raise `StoreError` with one line and a cure: the disk is full, the file damaged or held by
     another program. A cancelled write is either done as a whole or not at all.
@@ -33,6 +34,7 @@ class SqliteStore:
         self.progress = SqliteProgress(self._database)
         self.desk = SqliteDesk(self._database)
         self.journal = SqliteJournal(self._database)
+        self.embeddings = SqliteEmbeddings(self._database)
 
     @property
     def path(self) -> Path:
@@ -128,9 +130,9 @@ class SqliteStore:
         """Write down that an actor was restarted."""
         await self._database.write(partial(operations.put_restart, actor, error, at))
 
-    async def memory_changes(self, limit: int) -> Sequence[MemoryChange]:
-        """Return the oldest changes that the memory has not confirmed, oldest first."""
-        return await self._database.read(partial(reading.memory_changes, limit))
+    async def memory_changes(self, limit: int, *, after: int = 0) -> Sequence[MemoryChange]:
+        """Return the oldest changes (after a sequence number) that the memory has not confirmed, oldest first."""
+        return await self._database.read(partial(reading.memory_changes, limit, after))
 
     async def memory_changes_pending(self) -> int:
         """Return how many changes wait for the memory."""
