@@ -1,0 +1,1 @@
+"""Fine-tuning on a run folder: SFT, then preferences, on one card, several, or none."""
