@@ -20,8 +20,6 @@ _SMALL = Fraction(5, 100)
 _LARGE = Fraction(20, 100)
 """Up to this share the weight lies halfway between the share and `_SMALL`; above it is the cap."""
 
-_FINEST_CAP = 10_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
@@ -64,7 +62,7 @@ def balance(available: Mapping[AuthorId, int], cap: float = DEFAULT_CAP, *, most
     if not given:
         return Quotas(counts=dict.fromkeys(sorted(available), 0), effective_cap=cap)
     supply = _Supply(list(given.values()))
-    asked = Fraction(str(cap)).limit_denominator(_FINEST_CAP)
+    asked = Fraction(str(cap))
     effective, reason = _feasible_cap(supply, asked)
     total = supply.most(effective, supply.total if most is None else most)
     shares = _fill(list(given.values()), _weights(list(given.values()), asked), math.floor(effective * total), total)
@@ -98,8 +96,10 @@ class _Supply:
     def most(self, cap: Fraction, bound: int) -> int:
         """Return the largest total T up to `bound` with sum(min(available, floor(cap * T))) >= T; 0 if there is none.
 
-        Without the rounding down the set of such T is an interval from 0, because the sum is concave in T; with it,
-        every multiple of the cap's denominator in that interval stays. So the search ends soon below its upper end.
+        Without the rounding down such T form an interval from 0 (the sum is concave in T): its end is searched by
+        halving. Let L be the cap times that end, rounded down, and S the sum with nobody above L. L / cap lies in the
+        interval, so S >= L / cap: L is within the cap of S, and S is such a T. No larger one is: it would need more
+        than S, and nobody may give more than L.
         """
         low, high = 0, min(self.total, bound)
         while low < high:
@@ -108,9 +108,7 @@ class _Supply:
                 low = middle
             else:
                 high = middle - 1
-        while self.up_to(math.floor(cap * low)) < low:
-            low -= 1
-        return low
+        return min(low, self.up_to(math.floor(cap * low)))
 
     def _holds(self, cap: Fraction, total: int) -> bool:
         """Return whether sum(min(available, cap * total)) >= total, without rounding."""

@@ -1,0 +1,1 @@
+"""From the message store to training examples: consent, conversations, cleaning, targets, rendering."""
