@@ -245,7 +245,8 @@ class IngestActor(Actor):
             answer.set_result(count)
         finally:
             if self._responder is not None:
-                self._responder.tell(ForgottenNow(author_id=request.author_id, message_ids=request.message_ids))
+                # `tell` could find no room, and then the words would live on there.
+                await self._responder.send(ForgottenNow(author_id=request.author_id, message_ids=request.message_ids))
             self._tell_retriever()
 
     # --- what catching up needs ---

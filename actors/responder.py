@@ -14,8 +14,8 @@ from actors.replying.lanes import Job, Lane, Lanes, RecentIds
 from actors.replying.settings import ReplySettings
 from actors.replying.voice import VoiceCoach
 from actors.replying.writer import ReplyWriter
-from persona.domain.chat import AuthorId, Channel, ChannelId, MessageId
-from persona.domain.speaking import Reason, decide
+from persona.domain.chat import AuthorId, Channel, ChannelId, Message, MessageId
+from persona.domain.speaking import ChannelState, Reason, decide
 from persona.ports import (
     Arrival,
     Edited,
@@ -42,7 +42,8 @@ class ResponderActor(Actor):
     """The live path: hear, decide, recall, render, generate, plan, send; one reply at a time in each channel.
 
     `settings` is asked anew for each message and each reply. With a `journal` a reply survives the end of the process
-    at any point (see docs/replying.md); `mutes` gives the channels that are muted at the start, and until when.
+    at any point (see docs/replying.md). `mutes` gives the channels muted at the start, and until when; `allowed`
+    says whether a channel is on the list now.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ResponderActor(Actor):
         settings: Callable[[], ReplySettings],
         journal: ReplyJournal | None = None,
         mutes: Callable[[], Awaitable[Mapping[ChannelId, datetime]]] | None = None,
+        allowed: Callable[[Channel], bool] = lambda channel: channel.allowed,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -67,10 +69,13 @@ class ResponderActor(Actor):
         self._settings = settings
         self._journal = journal
         self._load_mutes = mutes or _no_mutes
+        self._allowed = allowed
         self._now = now
         self._chance = chance
         self._heard = RecentIds()
         self._mutes: dict[ChannelId, datetime] = {}
+        self._forgotten: dict[AuthorId, datetime] = {}
+        self._gone = RecentIds()
         self._running = 0
         self._finished = 0
         self._drains: list[Responder[int]] = []
@@ -97,6 +102,7 @@ class ResponderActor(Actor):
             gateway=self._gateway,
             settings=self._settings,
             muted_until=self._muted_until,
+            allowed=self._allowed,
             now=self._now,
             log=log,
         )
@@ -129,7 +135,7 @@ class ResponderActor(Actor):
                 self._let_go(None, frozenset(message_ids), _DELETED)
             case ForgottenNow(author_id=author_id, message_ids=message_ids):
                 self._coach.forget_person()
-                self._let_go(author_id, message_ids, _FORGOTTEN)
+                self._forget(author_id, message_ids)
             case Muted(channel_id=channel_id, until=until):
                 self._mute(channel_id, until)
             case Drain():
@@ -147,7 +153,10 @@ class ResponderActor(Actor):
     async def _hear(self, arrival: Arrival) -> None:
         """Steps 2 to 4: remember the message, decide, and queue a reply when the decision is to speak."""
         message, settings = arrival.message, self._settings()
-        if not self._heard.add(message.id):
+        if not self._heard.add(message.id) or self._is_forgotten(message):
+            return
+        if not arrival.channel.allowed:
+            self._keep_quiet(self._silence(arrival, ChannelState(), settings))
             return
         lane = await self._lanes.open(arrival, window=settings.window_messages)
         state = lane.state.muted(self._muted_until(arrival.channel))
@@ -157,8 +166,18 @@ class ResponderActor(Actor):
             return
         if not arrival.live and await self._book.seen(arrival):
             return
+        outcome = self._silence(arrival, state, settings)
+        decision = outcome.decision
+        if not decision.speak:
+            self._keep_quiet(outcome)
+        elif await self._book.take_on(arrival, decision, self._now()):
+            lane.state = lane.state.after_reply(self._now())  # from here on it counts as having spoken
+            await self._queue(lane, Job(arrival=arrival, decision=decision))
+
+    def _silence(self, arrival: Arrival, state: ChannelState, settings: ReplySettings) -> Outcome:
+        """Decide; the outcome is what it is when the decision is not to speak."""
         decision = decide(
-            message,
+            arrival.message,
             arrival.channel,
             state,
             settings.rules,
@@ -167,12 +186,8 @@ class ResponderActor(Actor):
             now=self._now(),
             chance=self._chance(),
         )
-        self.context.log.info("decided", message_id=message.id, speak=decision.speak, reason=decision.reason)
-        if not decision.speak:
-            self._keep_quiet(Outcome(arrival=arrival, decision=decision, result="silent"))
-        elif await self._book.take_on(arrival, decision, self._now()):
-            lane.state = lane.state.after_reply(self._now())  # from here on it counts as having spoken
-            await self._queue(lane, Job(arrival=arrival, decision=decision))
+        self.context.log.info("decided", message_id=arrival.message.id, speak=decision.speak, reason=decision.reason)
+        return Outcome(arrival=arrival, decision=decision, result="silent")
 
     async def _queue(self, lane: Lane, job: Job) -> None:
         lane.waiting.append(job)
@@ -188,6 +203,19 @@ class ResponderActor(Actor):
     def _let_go(self, author_id: AuthorId | None, message_ids: frozenset[MessageId], why: str) -> None:
         for lane in self._lanes:
             lane.drop(author_id, message_ids, why=why)
+
+    def _forget(self, author_id: AuthorId | None, message_ids: frozenset[MessageId]) -> None:
+        """Let go of it, and of what is still on its way here; the store refuses the same things."""
+        if author_id is not None:
+            self._forgotten[author_id] = self._now()
+            self._interrupted.drop_all()  # whose they are is not known: they were not stored
+        for message_id in message_ids:
+            self._gone.add(message_id)
+        self._let_go(author_id, message_ids, _FORGOTTEN)
+
+    def _is_forgotten(self, message: Message) -> bool:
+        at = self._forgotten.get(message.author.id)
+        return message.id in self._gone or (at is not None and message.created_at <= at)
 
     def _mute(self, channel_id: ChannelId, until: datetime | None) -> None:
         self._mutes.pop(channel_id, None)
@@ -218,7 +246,7 @@ class ResponderActor(Actor):
 
     def _keep_quiet(self, outcome: Outcome) -> None:
         """Note a decision not to speak, which is made often, and tell the gateway."""
-        if outcome.decision.reason is not Reason.OWN_MESSAGE:
+        if outcome.decision.reason not in {Reason.OWN_MESSAGE, Reason.NOT_ALLOWED}:
             self._book.note(self._record(outcome))
         self._gateway.tell(Handled(outcome=outcome))
 

@@ -1,9 +1,12 @@
 """Puts chat exports into the message store, file by file, and says what became of everything in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
 
-from persona.adapters.exports import ExportFile, NotRecognised, Problem, Problems, read_export
+from persona.adapters.exports import ExportFile, ExportFormat, NotRecognised, Problem, Problems, read_export
+from persona.domain.chat import MessageId
 from persona.ports import MessageStore, StoreCounts
 
 
@@ -49,6 +52,16 @@ class ImportReport:
         return total_counts(report.counts for report in self.files)
 
 
+class OwnExports(Protocol):
+    """Remembers which messages people exported themselves."""
+
+    async def note_own(self, message_ids: Collection[MessageId], note: str, at: datetime) -> int:
+        """Write it down for those that are stored; `note` is what the owner knows of the export."""
+
+
+PACKAGE_NOTE = "Discord data packages of the people who wrote them"
+
+
 class ImportWatcher:
     """Learns how an import goes on; this one does nothing."""
 
@@ -60,9 +73,18 @@ class ImportWatcher:
 
 
 async def import_files(
-    store: MessageStore, files: Sequence[ExportFile], *, allow: bool, watcher: ImportWatcher | None = None
+    store: MessageStore,
+    files: Sequence[ExportFile],
+    *,
+    allow: bool,
+    watcher: ImportWatcher | None = None,
+    own: str = "",
+    exports: OwnExports | None = None,
 ) -> tuple[FileReport, ...]:
     """Store the messages of exports; with `allow` their channels go on the allow-list.
+
+    `exports` is told which messages did not come through Discord's API: those of data packages, and all where `own`
+    says why.
 
     Each batch is one transaction: stopped at any point, what was stored stays, and a second run adds the rest.
 
@@ -73,11 +95,14 @@ async def import_files(
     reports = []
     for file in files:
         watcher.started(file)
-        reports.append(await _import_file(store, file, allow, watcher))
+        note = own or (PACKAGE_NOTE if file.format is ExportFormat.PACKAGE else "")
+        reports.append(await _import_file(store, file, allow, watcher, (exports, note) if exports and note else None))
     return tuple(reports)
 
 
-async def _import_file(store: MessageStore, file: ExportFile, allow: bool, watcher: ImportWatcher) -> FileReport:
+async def _import_file(
+    store: MessageStore, file: ExportFile, allow: bool, watcher: ImportWatcher, own: tuple[OwnExports, str] | None
+) -> FileReport:
     problems, bytes_read = Problems(), _Counter()
     read = 0
     counts = StoreCounts()
@@ -90,6 +115,9 @@ async def _import_file(store: MessageStore, file: ExportFile, allow: bool, watch
         if batch.messages:
             counts = total_counts((counts, await store.put_messages(batch.messages, batch.reactions)))
             read += len(batch.messages)
+            if own is not None:
+                exports, note = own
+                await exports.note_own([message.id for message in batch.messages], note, datetime.now(UTC))
         watcher.advanced(bytes_read.take(), len(batch.messages))
     watcher.advanced(bytes_read.take(), 0)
     return FileReport(file=file, read=read, counts=counts, problems=problems.listed())

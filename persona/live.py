@@ -59,6 +59,7 @@ async def discord_tree(
         ingest=_ingest(settings, refs, store, discord, forgetter),
         commands=_commands(settings, refs, store, coach=coach, live=live, allow_list=allow_list, restart=restart),
         journal=store.journal,
+        allowed=lambda channel: allow_list.allows(channel.id, channel.parent_id),
         mutes=lambda: store.desk.mutes(datetime.now(UTC)),
         send_seconds=settings.supervision.drain_seconds + 5,
     )

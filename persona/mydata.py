@@ -1,5 +1,6 @@
 """Gathers what is kept of a person, for the person."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -43,4 +44,4 @@ async def mydata(
         entries=await ledger.entries(author_id),
         reactions=await store.reactions_to([message.id for message in messages]),
     )
-    return mydata_files(kept, at=at, contact=contact, part_bytes=part_bytes)
+    return await asyncio.to_thread(mydata_files, kept, at=at, contact=contact, part_bytes=part_bytes)

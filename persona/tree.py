@@ -16,7 +16,7 @@ from actors.responder import ResponderActor
 from actors.retriever import RetrieverActor, RetrieverSettings, VisibleChannels
 from persona.adapters.systemd import SdNotify
 from persona.config import Settings
-from persona.domain.chat import ChannelId
+from persona.domain.chat import Channel, ChannelId
 from persona.errors import ConfigError
 from persona.memory_setup import memory_for
 from persona.options import Home
@@ -55,6 +55,7 @@ class Parts:
     commands: Callable[[], Actor] | None = None
     journal: ReplyJournal | None = None
     mutes: Mutes | None = None
+    allowed: Callable[[Channel], bool] = lambda channel: channel.allowed
     embedder: Callable[[], Embedder] | None = None
     vectors: EmbeddingCache | None = None
     memory_patience: float = 0.0
@@ -151,6 +152,7 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
             settings=parts.reply_settings,
             journal=parts.journal,
             mutes=parts.mutes,
+            allowed=parts.allowed,
         )
 
     def gateway() -> GatewayActor:

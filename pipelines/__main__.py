@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from persona.errors import PersonaError
-from pipelines.commands import train
+from pipelines.commands import prepare, train
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--seed", type=int, default=1_000_003, help="seed of the conversations, not one trained on")
     score.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     score.set_defaults(module="pipelines.demo.score")
+    prepare.add_parser(subparsers)
     train.add_parser(subparsers)
     return parser
 

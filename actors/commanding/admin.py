@@ -138,7 +138,7 @@ class AdminCommands:
         minutes = int(invocation.options.get("minutes", _MUTE_MINUTES))
         until = self._now() + timedelta(minutes=minutes)
         await self._desk.mute(invocation.channel.id, until)
-        self._responder.tell(Muted(channel_id=invocation.channel.id, until=until))
+        await self._responder.send(Muted(channel_id=invocation.channel.id, until=until))
         text = f"Quiet in {place(invocation.channel.id)} for {for_how_long(minutes * 60)}, until {when(until)}."
         return done(f"{text} `/unmute` ends that.", outcome=f"muted {invocation.channel.id} for {minutes} min")
 
@@ -147,7 +147,7 @@ class AdminCommands:
         channel_id = invocation.channel.id
         muted = channel_id in await self._desk.mutes(self._now())
         await self._desk.mute(channel_id, None)
-        self._responder.tell(Muted(channel_id=channel_id, until=None))
+        await self._responder.send(Muted(channel_id=channel_id, until=None))
         text = "It may speak here again." if muted else "It was not muted here."
         return done(text, outcome=f"unmuted {channel_id}" if muted else "was not muted")
 

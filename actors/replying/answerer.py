@@ -12,18 +12,20 @@ from actors.messages import SendReply
 from actors.replying.book import ReplyBook
 from actors.replying.lanes import Job, Lane
 from actors.replying.settings import ReplyFailedError, ReplyInterruptedError, ReplySettings, Stages
-from actors.replying.writer import ReplyWriter
+from actors.replying.writer import ReplyWriter, Written
 from persona.domain.chat import Author, Channel, Message, MessageId, MessageKind
 from persona.domain.delivery import Delivery, typed
 from persona.domain.speaking import silenced
-from persona.errors import DeliveryError
+from persona.errors import DeliveryError, StoreError
 from persona.ports import Outcome
+
+_WRITTEN_ANEW = 3
 
 
 class Answerer:
     """Takes one message after another from the decision to the outcome; as many are written at once as there are slots.
 
-    `muted_until` says until when the persona keeps quiet in a channel.
+    `muted_until` says until when the persona keeps quiet in a channel, `allowed` whether it is on the list now.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Answerer:
         gateway: ActorRef,
         settings: Callable[[], ReplySettings],
         muted_until: Callable[[Channel], datetime | None],
+        allowed: Callable[[Channel], bool],
         now: Callable[[], datetime],
         log: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -42,6 +45,7 @@ class Answerer:
         self._gateway = gateway
         self._settings = settings
         self._muted_until = muted_until
+        self._allowed = allowed
         self._now = now
         self._log = log
         self._slots = asyncio.Semaphore(settings().slots)
@@ -59,9 +63,7 @@ class Answerer:
             self._make_sure_wanted(job, settings)
             delivery = typed(job.texts, settings.limits)
             if not job.texts:
-                async with self._slots:
-                    stages.mark("slot")
-                    written = await self._writer.write(lane, job.arrival, settings, stages)
+                written = await self._write(lane, job, settings, stages)
                 outcome = replace(
                     outcome, recollections=written.recollections, finished=written.finished, retries=written.retries
                 )
@@ -71,7 +73,7 @@ class Answerer:
             texts = tuple(part.text for part in delivery.messages)
             ids = await self._send(job, delivery, settings)
             stages.mark("send")
-        except ReplyFailedError as failure:
+        except (ReplyFailedError, StoreError) as failure:
             return replace(outcome, result=str(failure), texts=await self._already_out(job))
         except ReplyInterruptedError as interruption:
             self._log.info("reply_interrupted", message_id=job.arrival.message.id, reason=str(interruption))
@@ -79,9 +81,21 @@ class Answerer:
         self._said(lane, job, texts[job.sent :], ids)
         return replace(outcome, texts=texts)
 
+    async def _write(self, lane: Lane, job: Job, settings: ReplySettings, stages: Stages) -> Written:
+        """Have it written once a slot is free; anew when something that it may be made of is gone meanwhile."""
+        async with self._slots:
+            stages.mark("slot")
+            for _ in range(_WRITTEN_ANEW):
+                self._make_sure_wanted(job, settings)
+                job.outdated = False
+                written = await self._writer.write(lane, job.arrival, settings, stages)
+                if not job.outdated:
+                    return written
+        raise ReplyFailedError("what it was made of was deleted again and again")
+
     def _make_sure_wanted(self, job: Job, settings: ReplySettings) -> None:
         """Ask again before anything is sent: writing takes a while, and a restart may have taken longer."""
-        channel = job.arrival.channel
+        channel = replace(job.arrival.channel, allowed=self._allowed(job.arrival.channel))
         quiet = silenced(
             job.arrival.message, channel, settings.rules, muted_until=self._muted_until(channel), now=self._now()
         )

@@ -6,6 +6,7 @@ talk: what could not be written down is logged and gone on with.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -17,6 +18,7 @@ from persona.errors import StoreError
 from persona.ports import Arrival, MessageStore, PendingReply, ReplyJournal, ReplyRecord
 
 _GATHER_SECONDS = 0.25
+_BEFORE = "it had decided so before it was restarted"
 
 
 class ReplyBook:
@@ -60,7 +62,7 @@ class ReplyBook:
             message_id=arrival.message.id,
             channel_id=arrival.channel.id,
             decided_at=at,
-            decision=decision,
+            decision=replace(decision, detail=_BEFORE),  # the detail names people, also those who are not stored
             addressed=arrival.addressed,
         )
         try:

@@ -24,6 +24,10 @@ class Interrupted:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def drop_all(self) -> None:
+        """Let go of everything that was not taken up."""
+        self._pending.clear()
+
     def claim(self, arrival: Arrival) -> Job | None:
         """Return the interrupted reply to a message, if there is one; it is no longer held then."""
         reply = self._pending.pop(arrival.message.id, None)

@@ -21,7 +21,7 @@ class Job:
     """A message that is to be answered.
 
     `texts` and `sent` say how far its answer came before a restart (`resumed`), `withdrawn` why it is not wanted any
-    more.
+    more, `outdated` that something it may have been written from is gone.
     """
 
     arrival: Arrival
@@ -30,6 +30,7 @@ class Job:
     sent: int = 0
     resumed: bool = False
     withdrawn: str = ""
+    outdated: bool = False
 
     def concerns(self, author_id: AuthorId | None, message_ids: Collection[MessageId]) -> bool:
         """Say whether it answers a person, or one of these messages."""
@@ -70,7 +71,10 @@ class Lane:
 
     def drop(self, author_id: AuthorId | None, message_ids: Collection[MessageId], *, why: str) -> None:
         """Let go of what a person said, and of single messages; answers to them are not wanted any more."""
-        self.talk = [m for m in self.talk if m.author.id != author_id and m.id not in message_ids]
+        left = [m for m in self.talk if m.author.id != author_id and m.id not in message_ids]
+        if self.current and (author_id is not None or len(left) < len(self.talk)):
+            self.current.outdated = True
+        self.talk = left
         for job in (*self.waiting, *([self.current] if self.current else ())):
             if job.concerns(author_id, message_ids):
                 job.withdrawn = why
@@ -133,6 +137,9 @@ class RecentIds:
     def __init__(self, *, kept: int = 4096) -> None:
         self._kept = kept
         self._ids: dict[MessageId, None] = {}
+
+    def __contains__(self, message_id: MessageId) -> bool:
+        return message_id in self._ids
 
     def add(self, message_id: MessageId) -> bool:
         """Take an id; False when it is among them already."""

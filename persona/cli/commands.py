@@ -27,6 +27,12 @@ def add_chat_options(parser: argparse.ArgumentParser, default: object = argparse
 def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders to read")
     parser.add_argument("--no-allow", action="store_true", help="keep the channels off the allow-list")
+    parser.add_argument(
+        "--own",
+        metavar="NOTE",
+        help="these did not come through Discord's API: people exported them themselves, or they are free to use; NOTE "
+        "says whose they are and where that can be found",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
@@ -65,7 +71,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="import",
         module="persona.cli.import_",
-        summary="Read DiscordChatExporter files (.json, .json.gz), JSONL, or folders of them.",
+        summary="Read DiscordChatExporter files (.json, .json.gz), Discord data packages, JSONL, or folders of them.",
         example="example:\n  python -m persona import exports/\nExit code 0 when anything could be read; bad "
         "records are counted and named.",
         add_options=_import_options,
@@ -84,6 +90,7 @@ COMMANDS: tuple[Command, ...] = (
         summary="The ledger of who agreed to what: list, show, record, export, import, export-person.",
         example="example:\n  python -m persona consent list\n  python -m persona consent record 81384788765712384 "
         "--scope train --choice yes --note 'said so in #general, 3 May'\n"
+        "  python -m persona consent record --permission 'Discord, ticket 1234, 2 May'\n"
         "  python -m persona consent export-person ann ann.json",
         add_options=add_consent_options,
     ),

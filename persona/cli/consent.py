@@ -16,7 +16,7 @@ from persona.cli.import_screen import printable
 from persona.cli.people import find_person, open_ledger
 from persona.config import Settings, load_settings
 from persona.domain.chat import GuildId
-from persona.domain.consent import EVERYWHERE, Choice, Entry, Scope, Source, Standing, in_force, standing
+from persona.domain.consent import EVERYWHERE, PERMISSION, Choice, Entry, Scope, Source, Standing, in_force, standing
 from persona.errors import EXIT_DONE, PersonaError, UsageError
 from persona.mydata import mydata
 
@@ -79,9 +79,14 @@ async def _show(_: Settings, _store: SqliteStore, ledger: SqliteLedger, argument
 
 
 async def _record(_: Settings, _store: SqliteStore, ledger: SqliteLedger, arguments: argparse.Namespace) -> None:
-    scope, choice = Scope(arguments.scope), Choice(arguments.choice)
     if not 0 <= arguments.guild <= _LARGEST_ID:
         raise UsageError(f"--guild {arguments.guild} is not a server id")
+    if arguments.permission is not None:
+        await _record_permission(ledger, arguments)
+        return
+    if not (arguments.user and arguments.scope and arguments.choice):
+        raise UsageError("record needs USER, --scope and --choice", cure="or --permission TEXT")
+    scope, choice = Scope(arguments.scope), Choice(arguments.choice)
     if scope is Scope.TRAIN and choice is Choice.YES and not arguments.note.strip():
         raise UsageError("a yes to training needs a --note", cure="say where their words can be found")
     author_id = await find_person(ledger, arguments.user)
@@ -102,6 +107,26 @@ async def _record(_: Settings, _store: SqliteStore, ledger: SqliteLedger, argume
         print(f"{_where(guild)} has an entry of its own, which goes on to count: {_words(standing(entries, guild))}")
     if scope is Scope.STORE and choice is Choice.NO:
         print("What was stored before stays until it is forgotten: python -m persona forget", author_id)
+
+
+async def _record_permission(ledger: SqliteLedger, arguments: argparse.Namespace) -> None:
+    """Write down what the owner says of training on content that came through the API, with date and text."""
+    if arguments.user or arguments.scope:
+        raise UsageError("--permission is about nobody in particular", cure="leave out USER and --scope")
+    text = " ".join(arguments.permission.split())
+    if not text:
+        raise UsageError("--permission needs a text", cure="say who gave it, when, and where it can be found")
+    entry = Entry(
+        author_id=PERMISSION,
+        scope=Scope.TRAIN,
+        choice=Choice(arguments.choice or Choice.YES),
+        at=datetime.now(UTC),
+        source=Source.OWNER,
+        guild_id=GuildId(arguments.guild),
+        note=text,
+    )
+    await ledger.record(entry)
+    print(_line(entry))
 
 
 async def _export(_: Settings, _store: SqliteStore, ledger: SqliteLedger, arguments: argparse.Namespace) -> None:
@@ -161,6 +186,9 @@ def _line(entry: Entry) -> str:
     note = f": {printable(entry.note)}" if entry.note else ""
     when = entry.at.strftime("%Y-%m-%d %H:%M")
     where = _where(entry.guild_id)
+    if entry.author_id == PERMISSION:
+        held = "recorded" if entry.choice is Choice.YES else "taken back"
+        return f"permission to train on what came through the API  {held}  {where}  {when} UTC{note}"
     return f"{entry.author_id}  {entry.scope} {entry.choice}  {where}  {when} UTC ({entry.source}{by}){note}"
 
 

@@ -29,9 +29,15 @@ def add_consent_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_record_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("user", metavar="USER", help=_USER)
-    parser.add_argument("--scope", choices=["store", "train"], required=True, help="being kept, or training a model")
-    parser.add_argument("--choice", choices=["yes", "no"], required=True, help="what they said")
+    parser.add_argument("user", nargs="?", metavar="USER", help=_USER)
+    parser.add_argument(
+        "--permission",
+        metavar="TEXT",
+        help="instead of USER: the permission to train on what came through Discord's API: who gave it, when, where it "
+        "can be found; with --choice no it is taken back",
+    )
+    parser.add_argument("--scope", choices=["store", "train"], help="being kept, or training a model")
+    parser.add_argument("--choice", choices=["yes", "no"], help="what they said")
     parser.add_argument("--guild", type=int, default=0, metavar="ID", help="the server it is for (default: everywhere)")
     parser.add_argument("--note", default="", help="where their words can be found; a yes to train needs it")
 

@@ -12,7 +12,7 @@ from persona.adapters.exports import find_exports
 from persona.adapters.sqlite import SqliteStore
 from persona.cli.import_screen import ImportScreen, as_json, print_report
 from persona.config import Settings, load_settings
-from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, MemoryIndexError
+from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, MemoryIndexError, UsageError
 from persona.importing import ImportReport, import_files
 from persona.instance_lock import InstanceLock
 from persona.memory_setup import memory_for
@@ -29,9 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
         PersonaError: the settings are wrong or the database cannot be used.
     """
     settings = load_settings(arguments.config)
+    own = " ".join((arguments.own or "").split())
+    if arguments.own is not None and not own:
+        raise UsageError("--own needs a note", cure="say whose messages these are, and where that can be found")
     with ImportScreen(sys.stderr) as screen:
         try:
-            report = asyncio.run(_import(settings, arguments.paths, allow=not arguments.no_allow, screen=screen))
+            report = asyncio.run(
+                _import(settings, arguments.paths, allow=not arguments.no_allow, own=own, screen=screen)
+            )
         except KeyboardInterrupt:
             screen.close()
             print("persona: interrupted; what was stored stays, run it again to go on", file=sys.stderr)
@@ -46,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-async def _import(settings: Settings, paths: Sequence[Path], *, allow: bool, screen: ImportScreen) -> ImportReport:
+async def _import(
+    settings: Settings, paths: Sequence[Path], *, allow: bool, own: str, screen: ImportScreen
+) -> ImportReport:
     found = find_exports(paths)
     report = ImportReport(files=(), not_recognised=found.not_recognised)
     if not found.files:
@@ -56,7 +63,7 @@ async def _import(settings: Settings, paths: Sequence[Path], *, allow: bool, scr
     try:
         screen.expect(sum(file.size for file in found.files))
         started = time.perf_counter()
-        files = await import_files(store, found.files, allow=allow, watcher=screen)
+        files = await import_files(store, found.files, allow=allow, watcher=screen, own=own, exports=store)
         stored = time.perf_counter()
         if settings.memory.enabled and await store.memory_changes_pending():
             await _index(store, settings, screen)

@@ -152,7 +152,9 @@ def _number(option: OptionSpec, word: str) -> OptionValue:
         kind = "a whole number" if option.kind is OptionKind.WHOLE else "a number"
         raise _WrongError(f"{option.name} must be {kind}{_range(option)}, not `{_shown(word)}`.") from None
     within = (option.least is None or number >= option.least) and (option.most is None or number <= option.most)
-    if not option.setting and not (math.isfinite(number) and within):
+    # An endless whole number has no float to ask.
+    finite = isinstance(number, int) or math.isfinite(number)
+    if not option.setting and not (finite and within):
         raise _WrongError(f"{option.name} must be a number{_range(option)}, not `{_shown(word)}`.")
     return number
 

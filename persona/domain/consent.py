@@ -15,6 +15,9 @@ from persona.domain.chat import AuthorId, GuildId
 EVERYWHERE = GuildId(0)
 """As the server of an entry: all of them. As the server of a message: it is not known, as in some exports."""
 
+PERMISSION = AuthorId(0)
+"""As the person of an entry: nobody. Such an entry is the owner's permission to train on what came through the API."""
+
 
 class Scope(StrEnum):
     """What somebody agrees to: being kept (for replies and memory), or training a model on their words."""
@@ -93,6 +96,22 @@ def choices_on(entries: Iterable[Entry], guild_id: GuildId) -> Mapping[AuthorId,
         if choice is not None:
             found.setdefault(author_id, {})[scope] = choice
     return found
+
+
+def permission_basis(entries: Iterable[Entry], guild_id: GuildId) -> Entry | None:
+    """Return the permission that holds for a server: to train on messages that came through Discord's API.
+
+    It is an entry of `PERMISSION` for training; one for the server counts before one for everywhere. None without one,
+    or where it was taken back.
+    """
+    held = {
+        where: entry
+        for (who, scope, where), entry in in_force(entries).items()
+        if who == PERMISSION and scope is Scope.TRAIN
+    }
+    if choice_on({where: entry.choice for where, entry in held.items()}, guild_id) is not Choice.YES:
+        return None
+    return held.get(guild_id, held.get(EVERYWHERE))
 
 
 def standing(entries: Iterable[Entry], guild_id: GuildId) -> Standing:

@@ -51,6 +51,9 @@ def readable(
     changes nothing. The markup: https://discord.com/developers/docs/reference#message-formatting
     """
 
+    if "<" not in content:  # most messages
+        return content
+
     def word(found: re.Match[str]) -> str:
         if user := found["user"]:
             return "@" + label(people.get(AuthorId(int(user)), ""), SOMEONE)

@@ -22,6 +22,8 @@ _NOT_IN_NAMES = frozenset(':[]()"\u115f\u1160\u2800\u3164\uffa0')
 
 def clean_name(name: str) -> str:
     """Return a name that fits on one line in front of a colon: NFC, nothing invisible, at most 32 long, never empty."""
+    if name.isascii() and name.isalnum() and len(name) <= NAME_LIMIT:  # most names, and quick to see
+        return name
     visible = "".join(c for c in name if _keeps_line(c) and c not in _NOT_IN_NAMES)
     return neutral(" ".join(unicodedata.normalize("NFC", visible).split()))[:NAME_LIMIT].strip() or "someone"
 
@@ -48,6 +50,8 @@ def shorten(text: str, limit: int) -> str:
 
 def neutral(text: str) -> str:
     """Break up text that a tokenizer would read as a control token, such as `<|im_end|>`, `</s>` or `[INST]`."""
+    if "<" not in text and "[" not in text:
+        return text
     return _CONTROL_TOKEN.sub(lambda found: _BROKEN[found[0]], text)
 
 

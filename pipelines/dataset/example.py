@@ -22,7 +22,8 @@ class Example:
         message_ids: the messages that are learned (a burst of one author).
         context_ids: the messages that stand in the prompt, quoted ones included.
         reactions: how many reactions the reply got.
-        prompt_tokens: of the whole prompt, the frame of the reply included.
+        prompt_tokens: of the whole prompt, the frame of the reply included; a few too many where that is far from the
+            budget, because nobody counts them then.
         completion_tokens: of the reply with its end.
         prompt: the turns that `persona.domain.prompt.render` made.
         completion: the reply.

@@ -22,7 +22,7 @@ class GapLearner:
         self._last: int | None = None
 
     def add(self, micros: int) -> None:
-        """Take the time of the next message (microseconds); one that is not later than the last counts as no silence."""
+        """Take the time of the next message (microseconds); one that is not later than the last is no silence."""
         last, self._last = self._last, micros
         if last is None:
             return

@@ -2,10 +2,21 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from persona.domain.chat import ChannelId, Message, MessageId
 from persona.domain.lineage import LineageKey
-from persona.domain.prompt import Identity, Scene, Turn, content_lines, fit, render, speaker_names, to_chatml
+from persona.domain.prompt import (
+    FRAME_TOKENS,
+    Identity,
+    Scene,
+    Turn,
+    content_lines,
+    fit,
+    render,
+    speaker_names,
+    to_chatml,
+)
 from pipelines.dataset.conversations import Conversation
 from pipelines.dataset.example import Example
 from pipelines.dataset.targets import Target
@@ -15,6 +26,8 @@ _END_TOKENS = 2
 """`<|im_end|>` and the line break behind a reply."""
 
 _FIT_ATTEMPTS = 6
+_SURELY = 0.9
+"""Where the charge is below this part of the budget, nobody needs to look closer: that takes longer than all the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +42,12 @@ class Place:
 class ExampleRenderer:
     """Makes examples of targets: their author is the persona, as the model plays it.
 
-    `budget` is the most tokens that prompt and reply may take together; `persona_name` what the persona is called.
+    `budget` is the most tokens that prompt and reply may take together; `persona_name` what the persona is called,
+    `window` how many messages a prompt may hold.
     """
 
-    def __init__(self, *, tokens: Tokens, key: LineageKey, persona_name: str, budget: int) -> None:
+    def __init__(self, *, tokens: Tokens, key: LineageKey, persona_name: str, budget: int, window: int) -> None:
+        self.window = window
         self._tokens = tokens
         self._key = key
         self._name = persona_name
@@ -50,7 +65,7 @@ class ExampleRenderer:
             identity=Identity(id=target.author_id, name=self._name, server=place.server),
             messages=messages,
             channel_name=place.channel_name,
-            quoted=_quoted(conversation, wanted),
+            quoted=_quoted(conversation, wanted, persona=persona),
             channel_names=place.channel_names if any("<#" in message.content for message in messages) else {},
         )
 
@@ -59,7 +74,8 @@ class ExampleRenderer:
         scene = self.scene(conversation, target, place)
         completion = self._completion(conversation, target, scene)
         completion_tokens = self._tokens.count(completion) + _END_TOKENS
-        fitted = self._fitted(render(scene), self._budget - completion_tokens)
+        turns = self._harmless(render(scene))
+        fitted = self._fitted(turns, self._budget - completion_tokens)
         if fitted is None or not completion:
             return None
         turns, prompt_tokens = fitted
@@ -89,10 +105,17 @@ class ExampleRenderer:
             for message in said
             for line in content_lines(replace(message, attachments=()), scene.channel_names, names)
         ]
-        return "\n".join(lines).strip()
+        return self._tokens.harmless("\n".join(lines).strip())
+
+    def _harmless(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        harmless = self._tokens.harmless
+        return tuple(replace(turn, lines=tuple(map(harmless, turn.lines))) for turn in turns)
 
     def _fitted(self, turns: Sequence[Turn], budget: int) -> tuple[tuple[Turn, ...], int] | None:
         """Drop the oldest lines until the prompt takes at most `budget` tokens; return it and what it takes."""
+        charged = sum(self._charge(turn) for turn in turns) + FRAME_TOKENS
+        if charged <= budget * _SURELY:
+            return tuple(turns), charged
         room = budget
         for attempt in range(_FIT_ATTEMPTS):
             kept = fit(turns, room, self._tokens.count)
@@ -104,11 +127,19 @@ class ExampleRenderer:
             room -= (taken - budget) << attempt
         return None
 
+    def _charge(self, turn: Turn) -> int:
+        """Return what `fit` charges for a turn: as much as it takes, or a little more."""
+        return FRAME_TOKENS + sum(self._tokens.count(line) + 1 for line in turn.lines)
 
-def _quoted(conversation: Conversation, wanted: Collection[MessageId]) -> dict[MessageId, Message]:
+
+def _quoted(conversation: Conversation, wanted: Collection[MessageId], *, persona: bool) -> dict[MessageId, Message]:
     if not wanted:
         return {}
-    found = {line.message.id: line.message for line in conversation.lines if line.message.id in wanted}
+    found = {
+        line.message.id: line.message
+        for line in conversation.lines
+        if line.message.id in wanted and (persona or line.answers is None)
+    }
     return found | {key: message for key, message in conversation.quoted.items() if key in wanted}
 
 
@@ -120,10 +151,14 @@ def reaction_count(conversation: Conversation, target: Target) -> int:
 
 def example_id(key: LineageKey, ids: Sequence[MessageId]) -> str:
     """Return the id of an example (16 hexadecimal digits): tells nobody without the key which messages it holds."""
-    return key.message(ids[0]).hex()
+    return _keyed(key, b"example", ids[0])
 
 
 def conversation_id(key: LineageKey, conversation: Conversation) -> str:
     """Return the id of a conversation (16 hexadecimal digits)."""
-    first = conversation.lines[0].message
-    return key.author(AuthorIdOf(first)).hex()
+    return _keyed(key, b"conversation", conversation.lines[0].message.id)
+
+
+def _keyed(key: LineageKey, kind: bytes, number: int) -> str:
+    data = number.to_bytes(8, "big", signed=True)
+    return blake2b(data, key=key.secret, digest_size=8, person=kind).hexdigest()

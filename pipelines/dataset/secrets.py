@@ -1,4 +1,4 @@
-"""Finds what must not be learned: access tokens, passwords, e-mail addresses, phone numbers, network and street addresses.
+"""Finds what must not be learned: access tokens, passwords, e-mail, phone numbers, network and street addresses.
 
 Tokens and passwords are found by `detect-secrets`, phone numbers by `phonenumbers` (Google's libphonenumber). Both are
 asked only about text that could hold one; what that means is wider than what they find.
@@ -18,7 +18,7 @@ DEFAULT_REGIONS = ("US", "GB", "DE")
 class SecretKind(StrEnum):
     """What kind of secret it is, as it is named where it stood."""
 
-    TOKEN = "secret"
+    TOKEN = "secret"  # noqa: S105
     EMAIL = "e-mail address"
     PHONE = "phone number"
     NETWORK = "network address"
@@ -46,7 +46,7 @@ _STREET_WORDS = (
 _STREET = re.compile(
     rf"\b[0-9]{{1,5}}[A-Za-z]?\s+(?:[A-Z][\w'.-]*\s+){{1,4}}(?i:{_STREET_WORDS})\b\.?"
     r"|\b[A-ZÄÖÜ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse)\s+[0-9]{1,4}[a-z]?\b"
-    r"|\b[0-9]{1,4},?\s+(?i:rue|avenue|boulevard)\s+[A-ZÀ-Þ][\w'’-]*",
+    r"|\b[0-9]{1,4},?\s+(?i:rue|avenue|boulevard)\s+[A-ZÀ-Þ][\w'’-]*",  # noqa: RUF001
 )
 _DIGITS = re.compile(r"(?:[0-9][^0-9A-Za-z]{0,3}){6}[0-9]")
 _PHONE_SHAPE = re.compile(r"\+|\([0-9]{2,5}\)|[0-9][ ./-][0-9]|\btel|\bphone|\bcall|\bmobile|\bwhatsapp", re.IGNORECASE)
@@ -149,7 +149,8 @@ def _plugins() -> tuple[Any, ...]:
     except ImportError:
         raise ConfigError("detect-secrets is not installed", cure="pip install 'persona[prepare]'") from None
     left_out = {"KeywordDetector", "IPPublicDetector"}
-    classes = sorted(get_mapping_from_secret_type_to_class().values(), key=lambda each: str(each.__name__))
+    known = get_mapping_from_secret_type_to_class().values()
+    classes: list[type[Any]] = sorted(known, key=lambda each: str(each.__name__))
     return tuple(c() for c in classes if issubclass(c, RegexBasedDetector) and c.__name__ not in left_out)
 
 

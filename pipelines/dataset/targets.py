@@ -21,7 +21,7 @@ class Unfit(StrEnum):
     GAP = "what it answers is not here"
     FOLLOW_UP = "goes on after its author's own words"
     FAR = "answers something out of sight"
-    SECRET = "a secret was masked in it"
+    SECRET = "a secret was masked in it"  # noqa: S105
     WORDLESS = "no words, only attachments"
     LONG = "too long for the token budget"
     COPY = "copy of what was said too often"

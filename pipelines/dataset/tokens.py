@@ -26,6 +26,9 @@ class Tokens(Protocol):
     def count(self, text: str) -> int:
         """Return how many tokens a piece of text takes; nothing in it is a command."""
 
+    def harmless(self, text: str) -> str:
+        """Return the text with the names of command tokens broken up, as the running bot does it."""
+
 
 def open_tokens(path: Path) -> Tokens:
     """Open a vocabulary: a GGUF file, a tokenizer.json, or a model folder that holds one.
@@ -62,6 +65,7 @@ class _GgufTokens:
         self.name = file.name
         self.sha256 = _sha256(file)
         self.count: Callable[[str], int] = self._vocabulary.count
+        self.harmless: Callable[[str], str] = self._vocabulary.harmless
 
     def tokenize(self, text: str) -> list[int]:
         return self._vocabulary.tokenize(text)
@@ -73,6 +77,8 @@ class _FileTokens:
     def __init__(self, file: Path) -> None:
         from tokenizers import Tokenizer  # noqa: PLC0415 - only for this kind of file
 
+        from persona.adapters.llama.vocabulary import CommandGuard  # noqa: PLC0415 - loads llama.cpp
+
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises plain exceptions
@@ -83,6 +89,10 @@ class _FileTokens:
         self._plain.encode_special_tokens = True
         self._plain.no_padding()
         self._plain.no_truncation()
+        self._guard = CommandGuard(
+            token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special
+        )
+        self.harmless: Callable[[str], str] = self._guard.harmless
         self.name = file.parent.name
         self.sha256 = _sha256(file)
         self.count: Callable[[str], int] = functools.lru_cache(maxsize=_CACHED_LINES)(self._count)

@@ -8,11 +8,16 @@ from typing import Any
 
 
 def write_text(file: Path, text: str) -> None:
+    """Write a file as `write_bytes` does, in UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, data: bytes) -> None:
     """Write a file under another name, make sure that it is on disk, then give it its name."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with draft.open("wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(file)

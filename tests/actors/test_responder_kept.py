@@ -9,6 +9,7 @@ import pytest
 from actors.messages import ForgottenNow, MessageArrived, Muted
 from persona.domain.chat import Author, AuthorId, ChannelId, Edit, MessageId, MessageKind, snowflake_at
 from persona.domain.speaking import Decision, Reason, SpeakingRules
+from persona.errors import StoreError
 from persona.ports import Arrival, Edited, LinkUp, PendingReply, Removed, ReplyRecord
 from tests.fakes.reply_stage import ANN, BEN, CHANNEL, NOW, OTHER, SELF, play
 
@@ -314,5 +315,84 @@ def test_a_webhook_is_not_answered_even_when_it_replies_and_mentions(tmp_path):
         )
         assert (await stage.outcome()).decision.reason is Reason.BOT
         assert {answered for answered, _, _ in world.sent} == {first.id}
+
+    lives(tmp_path, scenario)
+
+
+def test_what_a_forgotten_person_said_before_is_not_heard_when_it_comes_late(tmp_path):
+    async def scenario(stage, world):
+        stage.responder.tell(ForgottenNow(author_id=ANN.id))
+        stage.hear(ANN, "pip, my diagnosis is lupus", age=timedelta(minutes=1))
+        stage.hear(BEN, "pip, what did ann say?")
+        assert (await stage.outcome()).arrival.message.author == BEN
+        assert not any("lupus" in line for turn in world.requests[-1].turns for line in turn.lines)
+
+    lives(tmp_path, scenario)
+
+
+def test_a_reply_is_written_anew_when_words_that_it_may_be_made_of_are_gone(tmp_path):
+    async def scenario(stage, world):
+        world.hold_model = asyncio.Event()
+        stage.hear(ANN, "my diagnosis is lupus")
+        await stage.outcome()
+        stage.hear(BEN, "pip, what did ann say?")
+        await stage.eventually(lambda: world.requests)
+        stage.responder.tell(ForgottenNow(author_id=ANN.id))
+        await asyncio.sleep(0.05)
+        world.hold_model.set()
+        assert (await stage.outcome()).texts == ("nothing",)
+        first, second = world.requests
+        assert any("lupus" in line for turn in first.turns for line in turn.lines)
+        assert not any("lupus" in line for turn in second.turns for line in turn.lines)
+
+    lives(tmp_path, scenario, replies=["lupus", "nothing"])
+
+
+def test_a_channel_that_is_taken_off_the_list_while_it_writes_is_not_answered(tmp_path):
+    async def scenario(stage, world):
+        world.hold_model = asyncio.Event()
+        stage.hear(ANN, "pip?")
+        await stage.eventually(lambda: world.requests)
+        stage.off_the_list.add(CHANNEL.id)
+        world.hold_model.set()
+        assert "not on the list" in (await stage.outcome()).result
+        assert world.sent == []
+
+    lives(tmp_path, scenario)
+
+
+def test_nothing_is_written_down_about_channels_that_are_not_on_the_list(tmp_path):
+    async def scenario(stage, world):
+        message = stage.hear(ANN, "pip?", channel=replace(OTHER, allowed=False))
+        assert (await stage.outcome()).decision.reason is Reason.NOT_ALLOWED
+        await asyncio.sleep(0.4)
+        assert not await stage.store.journal.seen(message.id)
+
+    lives(tmp_path, scenario)
+
+
+def test_the_names_of_people_are_not_in_the_journal(tmp_path):
+    async def scenario(stage, world):
+        world.hold_model = asyncio.Event()
+        stage.hear(ANN, "pip?")
+        await stage.eventually(lambda: world.requests)
+        (held,) = await stage.store.journal.pending()
+        assert held.decision.reason is Reason.NAMED
+        assert "Ann" not in held.decision.detail
+        world.hold_model.set()
+        await stage.outcome()
+
+    lives(tmp_path, scenario)
+
+
+def test_a_store_that_cannot_be_read_is_an_outcome_not_a_crash(tmp_path):
+    async def scenario(stage, world):
+        async def broken(ids):
+            raise StoreError("the disk is gone")
+
+        stage.store.messages_by_id = broken
+        stage.hear(ANN, "pip?", reply_to=MessageId(4))
+        assert "the disk is gone" in (await stage.outcome()).result
+        assert world.sent == []
 
     lives(tmp_path, scenario)

@@ -53,6 +53,11 @@ ADMIN = {"status", "settings", "setrate", "settemp", "setmaxlen", "channels", "f
 ADMIN |= {"why", "consentcard"}
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "1e999", "9" * 5000])
+def test_a_number_beyond_all_bounds_is_a_wrong_value_and_no_crash(number):
+    assert "must be" in parse_prefix(f"!mute {number}", "!").problem
+
+
 def test_the_matrix_below_is_about_every_command():
     assert {spec.name for spec in COMMANDS} == PUBLIC | ADMIN
     assert len(COMMANDS) == len(PUBLIC | ADMIN)

@@ -9,6 +9,7 @@ from persona.domain.recall import (
     RANK_CONSTANT,
     Ranking,
     age_factor,
+    best_first,
     by_recency,
     distinct_texts,
     diverse_texts,
@@ -22,7 +23,7 @@ HOUR = 3_600_000
 keys = st.lists(st.integers(0, 20), unique=True, max_size=10)
 
 
-def best_first(scores: dict[object, float]) -> list[object]:
+def by_score(scores: dict[object, float]) -> list[object]:
     """Return keys by falling score."""
     return sorted(scores, key=lambda key: -scores[key])
 
@@ -35,12 +36,12 @@ def test_fusion_adds_reciprocal_ranks() -> None:
 
 def test_fusion_puts_what_two_stages_agree_on_first() -> None:
     """Second in both beats first in one."""
-    assert best_first(fuse([Ranking(keys=["a", "x"]), Ranking(keys=["b", "x"])]))[0] == "x"
+    assert by_score(fuse([Ranking(keys=["a", "x"]), Ranking(keys=["b", "x"])]))[0] == "x"
 
 
 def test_fusion_heeds_weights() -> None:
     """A ranking that counts double wins, one that counts nothing adds keys but no score."""
-    assert best_first(fuse([Ranking(keys=["a"]), Ranking(keys=["b"], weight=2.0)])) == ["b", "a"]
+    assert by_score(fuse([Ranking(keys=["a"]), Ranking(keys=["b"], weight=2.0)])) == ["b", "a"]
     assert fuse([Ranking(keys=["a"], weight=0.0)]) == {"a": 0.0}
 
 
@@ -74,7 +75,7 @@ def test_fusion_keeps_every_key_within_bounds(rankings: list[list[int]]) -> None
 @given(keys)
 def test_fusion_of_one_ranking_keeps_its_order(ranking: list[int]) -> None:
     """One opinion is not changed."""
-    assert best_first(fuse([Ranking(keys=ranking)])) == ranking
+    assert by_score(fuse([Ranking(keys=ranking)])) == ranking
 
 
 def test_recency_is_newest_first() -> None:
@@ -109,6 +110,26 @@ def test_age_refuses_what_is_no_decay(wrong: dict[str, float]) -> None:
     """Each of the three numbers has bounds."""
     with pytest.raises(ValueError, match="no decay"):
         age_factor(HOUR, **{"scale_hours": 1.0, "power": 0.5, "floor": 0.0, **wrong})
+
+
+def test_best_first_weighs_agreement_novelty_and_age() -> None:
+    """Equal in both stages, the newer wins; a clearly better match of the same hour stays ahead of a newer one."""
+    now = 1_000 * HOUR
+    times = {"old": now - 24 * HOUR, "new": now - HOUR // 2}
+    order = best_first([["old"], ["new"]], times, now_ms=now)
+    assert [key for key, _ in order] == ["new", "old"]
+    assert order[0][1] == pytest.approx((1 / 21 + 1 / 21) * age_factor(HOUR // 2))
+    assert order[1][1] == pytest.approx((1 / 21 + 1 / 22) * age_factor(24 * HOUR))
+    close = {"match": now - HOUR, "newer": now - HOUR + 60_000}
+    assert best_first([["match"], ["match"]], close, now_ms=now)[0][0] == "match"
+
+
+def test_best_first_knows_every_key_it_ranks() -> None:
+    """Candidates that no stage named are ranked by age alone; a key without a time is a mistake."""
+    assert best_first([], {}, now_ms=0) == []
+    assert [key for key, _ in best_first([["a"]], {"a": 1, "b": 2}, now_ms=2)] == ["a", "b"]
+    with pytest.raises(KeyError):
+        best_first([["a", "z"]], {"a": 1}, now_ms=2)
 
 
 def test_mixed_query_takes_the_last_messages_newest_first() -> None:

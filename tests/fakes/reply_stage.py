@@ -147,6 +147,7 @@ class Stage:
     def __init__(self, tmp_path, world, rules=None, memory_timeout=0.2, *, journal=False, mutes=None):
         self.world = world
         self.now = NOW
+        self.off_the_list = set()
         self.rules = rules or SpeakingRules(names=("Pip",), rate=0.0)
         self.store = SqliteStore(tmp_path / "persona.db")
         refs = {name: new_ref(name) for name in ("inference", "retriever", "responder", "gateway")}
@@ -182,6 +183,7 @@ class Stage:
                 settings=settings,
                 journal=book,
                 mutes=muted,
+                allowed=lambda channel: channel.allowed and channel.id not in self.off_the_list,
                 now=lambda: self.now,
                 chance=lambda: 0.5,
             )

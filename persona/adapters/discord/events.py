@@ -202,7 +202,12 @@ class Ears:
                 addressed=convert.addressed(payload, self_id=self._self_id, self_role=role.id if role else None),
             )
         )
-        if command := self._command(payload, channel, guild):
+        try:
+            command = self._command(payload, channel, guild)
+        except Exception:  # nothing that a member types may end the connection
+            log.exception("discord_command_not_understood", message_id=message.id)
+            return
+        if command:
             self._emit(command)
 
     def _update(self, payload: Payload) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from persona.adapters.exports.dce import read_dce
 from persona.adapters.exports.discovery import Discovery, ExportFile, ExportFormat, NotRecognised, find_exports
 from persona.adapters.exports.jsonl import read_jsonl
+from persona.adapters.exports.package import read_package
 from persona.adapters.exports.problems import Problem, Problems
 from persona.adapters.exports.records import Batch
 from persona.adapters.exports.streams import ignore_progress, read_text
@@ -29,6 +30,8 @@ def read_export(
 
     What cannot be read goes into `problems`; `progress` is told how many bytes of the file were read.
     """
+    if file.format is ExportFormat.PACKAGE:
+        return read_package(file.path, problems, progress)
     pieces = read_text(file.path, problems, progress)
     match file.format:
         case ExportFormat.DCE:

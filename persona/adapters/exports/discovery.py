@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from persona.adapters.exports.package import is_package_file, is_package_side_file
 from persona.adapters.exports.problems import Problems
 from persona.adapters.exports.scanner import lenient_decoder
 from persona.adapters.exports.streams import read_text
@@ -24,6 +25,7 @@ class ExportFormat(StrEnum):
 
     DCE = "DiscordChatExporter"
     JSONL = "JSON lines"
+    PACKAGE = "Discord data package"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ def detect(head: str, file_name: str) -> ExportFormat | None:
 
 
 def _walk(path: Path, seen: set[tuple[int, int]]) -> Iterator[ExportFile | NotRecognised]:
+    if is_package_side_file(path):
+        return
     try:
         status = path.stat()
         if (status.st_dev, status.st_ino) in seen:  # linked twice, or a folder that holds itself
@@ -105,6 +109,8 @@ def _walk(path: Path, seen: set[tuple[int, int]]) -> Iterator[ExportFile | NotRe
 def _look(path: Path, status: os.stat_result) -> ExportFile | NotRecognised:
     if not path.is_file():
         return NotRecognised(path=path, reason="not a file")
+    if is_package_file(path):
+        return ExportFile(path=path, format=ExportFormat.PACKAGE, size=status.st_size)
     problems = Problems()
     pieces = read_text(path, problems)
     head = next(pieces, "")

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from persona.adapters.llama.native import api
@@ -10,6 +11,22 @@ from persona.adapters.llama.native import api
 _CACHED_LINES = 8192
 _CONTROL_ATTRIBUTES = 1 << 3
 _PIECE_BYTES = 256
+
+
+class CommandGuard:
+    """Breaks up the names of command tokens wherever somebody wrote them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        # A single character cannot be broken up; no vocabulary in use has such a command.
+        ordered = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def harmless(self, text: str) -> str:
+        """Return a text in which nothing is the name of a command token."""
+        # Loops because breaking up one name may complete another.
+        while self._pattern is not None and self._pattern.search(text):
+            text = self._pattern.sub(_broken_up, text)
+        return text
 
 
 class Vocabulary:
@@ -20,7 +37,7 @@ class Vocabulary:
         self.size: int = api.llama_vocab_n_tokens(self._vocab)
         self._first = self._first_token()
         self._control = self._find_control()
-        self._guard = self._make_guard()
+        self._guard = CommandGuard(self._control.values())
         self.count = functools.lru_cache(maxsize=_CACHED_LINES)(self._count)
         """How many tokens one line of text takes; remembered, because most lines come again with the next reply."""
 
@@ -81,10 +98,7 @@ class Vocabulary:
 
     def harmless(self, text: str) -> str:
         """Return a text in which nothing is the name of a command token: nobody can end a turn by writing so."""
-        # Loops because breaking up one name may complete another.
-        while self._guard is not None and self._guard.search(text):
-            text = self._guard.sub(_broken_up, text)
-        return text
+        return self._guard.harmless(text)
 
     def _count(self, line: str) -> int:
         return len(self.tokenize(line, commands=False))
@@ -99,11 +113,6 @@ class Vocabulary:
         vocab, attributes, ends = self._vocab, api.llama_vocab_get_attr, api.llama_vocab_is_eog
         tokens = [t for t in range(self.size) if attributes(vocab, t) & _CONTROL_ATTRIBUTES or ends(vocab, t)]
         return {token: self.text_of(token) for token in tokens}
-
-    def _make_guard(self) -> re.Pattern[str] | None:
-        # A single character cannot be broken up; no vocabulary in use has such a command.
-        names = sorted((text for text in self._control.values() if len(text) > 1), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, names))) if names else None
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         room = _PIECE_BYTES

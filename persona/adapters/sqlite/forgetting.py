@@ -29,6 +29,8 @@ def forget_author(author_id: AuthorId, at: datetime, connection: sqlite3.Connect
     buried = _bury(dict(rows.fetchall()), at, connection)
     connection.execute("DELETE FROM edits WHERE author_id = ? OR author_id IS NULL", (author_id,))
     connection.execute("DELETE FROM authors WHERE id = ?", (author_id,))
+    # Whose message an answer is for is known for stored ones only; of the others none may keep their words.
+    connection.execute("DELETE FROM pending_replies WHERE message_id NOT IN (SELECT id FROM messages)")
     require_forgetting(connection)
     return buried
 

@@ -13,6 +13,7 @@ from persona.adapters.sqlite.desk import SqliteDesk
 from persona.adapters.sqlite.embeddings import SqliteEmbeddings
 from persona.adapters.sqlite.journal import SqliteJournal
 from persona.adapters.sqlite.ledger import SqliteLedger
+from persona.adapters.sqlite.own_exports import note_own
 from persona.adapters.sqlite.progress import SqliteProgress
 from persona.domain.chat import Channel, ChannelId, Edit, Message, MessageId, Reaction, Tombstone
 from persona.ports import ForgettingStep, Health, MemoryChange, ReplyRecord, StoreCounts
@@ -82,6 +83,10 @@ class SqliteStore:
     async def put_messages(self, messages: Sequence[Message], reactions: Sequence[Reaction] = ()) -> StoreCounts:
         """Add messages (any number) in one transaction; newer edits win, tombstoned ones are refused."""
         return await self._database.write(partial(writing.put_messages, messages, reactions))
+
+    async def note_own(self, message_ids: Collection[MessageId], note: str, at: datetime) -> int:
+        """Write down that stored messages were exported by those who wrote them; return of how many that is new."""
+        return await self._database.write(partial(note_own, message_ids, note, at))
 
     async def apply_edits(self, edits: Sequence[Edit]) -> int:
         """Apply edits that are newer than what is stored; return how many changed something.

@@ -1,0 +1,89 @@
+"""`python -m pipelines prepare`: makes a data set of the stored messages."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from persona.config import Settings, load_settings
+from persona.errors import EXIT_DONE
+
+_EPILOG = """example:
+  python -m pipelines prepare --name server --tokenizer models/Qwen2.5-3B-Instruct
+Reads the database, writes runs/NAME: sft/, kto/, preferences/, manifest.json, report.html. Goes on where it was
+interrupted. Content that came through Discord's API needs a recorded permission (persona consent record --permission),
+and only people who agreed to training are learned from. Needs the extra `prepare`."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `python -m pipelines`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "prepare",
+        help="make a data set of the stored messages",
+        description="Make a data set: consent, conversations, cleaning, balancing, splits, preferences, report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--name", default="server", metavar="NAME", help="the run: a folder under [storage] runs")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="settings (./config.toml)")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="PATH", help="GGUF, tokenizer.json or model folder ([training] base)"
+    )
+    parser.add_argument("--tokens", type=int, metavar="N", help="longest prompt and reply ([training] sft_tokens)")
+    parser.add_argument("--cap", type=float, default=0.12, help="the largest share of one person (0.12)")
+    parser.add_argument("--max-examples", type=int, default=0, metavar="N", help="so many examples at most (all)")
+    parser.add_argument("--copies", type=int, default=3, help="near-verbatim copies that are learned (3)")
+    parser.add_argument("--seed", type=int, help="draws who is taken where there is too much ([training] seed)")
+    parser.add_argument("--own-only", action="store_true", help="only what people exported themselves")
+    parser.add_argument("--regions", default="US,GB,DE", help="countries whose phone numbers are looked for (US,GB,DE)")
+    parser.add_argument("--fresh", action="store_true", help="throw away what this run has done before")
+    parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
+    parser.set_defaults(module="pipelines.commands.prepare")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare; return 0.
+
+    Raises:
+        PersonaError: consent does not allow it, something is missing or cannot be read.
+    """
+    from pipelines.dataset.plan import PreparePlan  # noqa: PLC0415 - only when it runs
+    from pipelines.dataset.preparing import Preparer  # noqa: PLC0415 - as above
+    from pipelines.dataset.screen import Screen, print_report  # noqa: PLC0415 - as above
+    from pipelines.dataset.tokens import open_tokens  # noqa: PLC0415 - as above
+
+    settings = load_settings(arguments.config)
+    plan = PreparePlan(
+        persona_name=settings.persona.name or "Persona",
+        server=settings.persona.server,
+        tokens=arguments.tokens or settings.training.sft_tokens,
+        window=settings.reply.window_messages,
+        cap=arguments.cap,
+        seed=settings.training.seed if arguments.seed is None else arguments.seed,
+        most=arguments.max_examples,
+        copies=arguments.copies,
+        own_only=arguments.own_only,
+        regions=tuple(region.strip().upper() for region in arguments.regions.split(",") if region.strip()),
+    )
+    with Screen(sys.stderr) as screen:
+        preparer = Preparer(
+            database=settings.storage.database,
+            folder=settings.storage.runs / arguments.name,
+            plan=plan,
+            tokens=open_tokens(arguments.tokenizer or _base(settings)),
+            watcher=screen,
+        )
+        prepared = preparer.prepare(fresh=arguments.fresh)
+    if arguments.json:
+        print(json.dumps({"folder": str(prepared.folder), **prepared.manifest}, ensure_ascii=False))
+    else:
+        print_report(prepared)
+    return EXIT_DONE
+
+
+def _base(settings: Settings) -> Path:
+    """Return the folder of the model that will be trained: its tokenizer counts."""
+    from pipelines.train.base_model import resolve_base  # noqa: PLC0415 - only when it runs
+
+    return resolve_base(settings.training.base, pull=False)
