@@ -47,6 +47,11 @@ def fit(turns: Sequence[Turn], budget: int, count: CountTokens) -> tuple[Turn, .
     return (system, *reversed(kept))
 
 
+def charge(turns: Sequence[Turn], count: CountTokens) -> int:
+    """Return what `fit` charges for turns without notes and the frame of the one that the model writes."""
+    return sum(_turn_cost(turn, count) for turn in turns) + _FRAME_TOKENS
+
+
 def _line_cost(line: str, count: CountTokens) -> int:
     return count(line) + 1
 

@@ -50,7 +50,6 @@ def readable(
     `</rank:1>` `/rank`. Ids that the mappings do not know become `@someone`, `@role` and `#channel`. Doing it twice
     changes nothing. The markup: https://discord.com/developers/docs/reference#message-formatting
     """
-
     if "<" not in content:  # most messages
         return content
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from persona.domain.chat import ChannelId, Message, MessageId
+from persona.domain.fitting import charge
 from persona.domain.lineage import LineageKey
 from persona.domain.prompt import (
-    FRAME_TOKENS,
     Identity,
     Scene,
     Turn,
@@ -27,7 +27,7 @@ _END_TOKENS = 2
 
 _FIT_ATTEMPTS = 6
 _SURELY = 0.9
-"""Where the charge is below this part of the budget, nobody needs to look closer: that takes longer than all the rest."""
+"""Where the charge is below this part of the budget nobody looks closer, which takes longer than everything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,8 @@ class ExampleRenderer:
     def _completion(self, conversation: Conversation, target: Target, scene: Scene) -> str:
         """Return the reply as the renderer would show it later as the persona's own words, attachments left out."""
         said = [line.message for line in conversation.lines[target.first : target.last]]
-        names = speaker_names(replace(scene, messages=(*scene.messages, *said)))
+        mentions = any(message.mentions for message in said)
+        names = speaker_names(replace(scene, messages=(*scene.messages, *said))) if mentions else {}
         lines = [
             line
             for message in said
@@ -108,12 +109,15 @@ class ExampleRenderer:
         return self._tokens.harmless("\n".join(lines).strip())
 
     def _harmless(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        """Break up the names of command tokens, line by line as the running bot does; mostly there are none."""
         harmless = self._tokens.harmless
+        if harmless(whole := "\n".join(line for turn in turns for line in turn.lines)) == whole:
+            return tuple(turns)
         return tuple(replace(turn, lines=tuple(map(harmless, turn.lines))) for turn in turns)
 
     def _fitted(self, turns: Sequence[Turn], budget: int) -> tuple[tuple[Turn, ...], int] | None:
         """Drop the oldest lines until the prompt takes at most `budget` tokens; return it and what it takes."""
-        charged = sum(self._charge(turn) for turn in turns) + FRAME_TOKENS
+        charged = charge(turns, self._tokens.count)
         if charged <= budget * _SURELY:
             return tuple(turns), charged
         room = budget
@@ -126,10 +130,6 @@ class ExampleRenderer:
                 return kept, taken
             room -= (taken - budget) << attempt
         return None
-
-    def _charge(self, turn: Turn) -> int:
-        """Return what `fit` charges for a turn: as much as it takes, or a little more."""
-        return FRAME_TOKENS + sum(self._tokens.count(line) + 1 for line in turn.lines)
 
 
 def _quoted(conversation: Conversation, wanted: Collection[MessageId], *, persona: bool) -> dict[MessageId, Message]:
