@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from persona.errors import PersonaError
-from pipelines.commands import prepare, train
+from pipelines.commands import prepare, sample, train
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.set_defaults(module="pipelines.demo.score")
     prepare.add_parser(subparsers)
     train.add_parser(subparsers)
+    sample.add_parser(subparsers)
     return parser
 
 

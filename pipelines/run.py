@@ -97,13 +97,21 @@ class RunFolder:
 
         `do` writes files and returns what later stages and the manifest need of it. Killed within, it begins anew.
         """
-        marker = self.path / _STAGES / f"{name}.json"
-        known = _read(marker)
+        known = self.done(name)
         if known is not None:
             return known, False
         told = json.loads(json.dumps(dict(do())))
-        write_json(marker, told)
+        write_json(self.path / _STAGES / f"{name}.json", told)
         return told, True
+
+    def done(self, name: str) -> Mapping[str, Any] | None:
+        """Return what a stage told; None when it is not done."""
+        return _read(self.path / _STAGES / f"{name}.json")
+
+    def begin_anew(self) -> None:
+        """Let every stage be done again."""
+        shutil.rmtree(self.path / _STAGES)
+        (self.path / _STAGES).mkdir()
 
     def write_lineage(self, lineage: bytes) -> None:
         """Write whose messages are in the run: before any file that holds words of theirs."""

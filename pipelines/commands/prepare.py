@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--tokenizer", type=Path, metavar="PATH", help="GGUF, tokenizer.json or model folder ([training] base)"
     )
-    parser.add_argument("--tokens", type=int, metavar="N", help="longest prompt and reply ([training] sft_tokens)")
-    parser.add_argument("--cap", type=float, default=0.12, help="the largest share of one person (0.12)")
-    parser.add_argument("--max-examples", type=int, default=0, metavar="N", help="so many examples at most (all)")
-    parser.add_argument("--copies", type=int, default=3, help="near-verbatim copies that are learned (3)")
-    parser.add_argument("--seed", type=int, help="draws who is taken where there is too much ([training] seed)")
+    parser.add_argument(
+        "--tokens", type=_number(32), metavar="N", help="longest prompt and reply ([training] sft_tokens)"
+    )
+    parser.add_argument("--cap", type=_share, default=0.12, help="the largest share of one person (0.12)")
+    parser.add_argument(
+        "--max-examples", type=_number(0), default=0, metavar="N", help="so many examples at most (all)"
+    )
+    parser.add_argument("--copies", type=_number(0), default=3, help="near-verbatim copies that are learned (3)")
+    parser.add_argument("--seed", type=_number(0), help="draws who is taken where there is too much ([training] seed)")
     parser.add_argument("--own-only", action="store_true", help="only what people exported themselves")
     parser.add_argument("--regions", default="US,GB,DE", help="countries whose phone numbers are looked for (US,GB,DE)")
     parser.add_argument("--fresh", action="store_true", help="throw away what this run has done before")
@@ -80,6 +85,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_report(prepared)
     return EXIT_DONE
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share above 0 and up to 1")
+    return share
+
+
+def _number(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
 
 
 def _base(settings: Settings) -> Path:

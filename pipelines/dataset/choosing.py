@@ -26,7 +26,8 @@ from pipelines.preferences import Judged, Usual, usual_reactions
 CANDIDATES = "candidates.jsonl"
 
 _FRAME_TOKENS = 400
-"""More than the system turn, the names and the quote in front of the newest message can take."""
+_FRAME_SHARE = 0.25
+"""What the system turn, the names and the quote in front of the newest message may take, roughly."""
 
 _FEW_BYTES = 64
 
@@ -180,7 +181,10 @@ class Candidates:
             yield Span(started_at=started, conversation_id=which, examples=number)
 
     def _fits(self, conversation: Conversation, target: Target, tokens: Tokens) -> bool:
-        """Whether the newest message and the reply surely fit; of most one knows without counting."""
+        """Whether the newest message and the reply fit, as far as one can tell without rendering them.
+
+        Of most one knows without counting: no token is shorter than a byte.
+        """
         lines = conversation.lines
         asked = [lines[target.answered].message.content]
         place = target.answered
@@ -189,7 +193,7 @@ class Candidates:
             asked.append(lines[place].message.content)
         said = [line.message.content for line in lines[target.first : target.last]]
         texts = asked + said
-        room = self._plan.tokens - _FRAME_TOKENS
+        room = self._plan.tokens - min(_FRAME_TOKENS, self._plan.tokens * _FRAME_SHARE)
         if sum(len(text.encode("utf-8", "replace")) + 8 for text in texts) <= room:
             return True
         return sum(tokens.count(text) + 8 for text in texts) <= room

@@ -32,8 +32,7 @@ def figures_of(
             ("examples after balancing", sum(written["splits"].values())),
         ),
         authors=[
-            AuthorShare(name=written["names"].get(str(author), "someone"), available=available, taken=taken)
-            for author, available, taken in train["authors"]
+            AuthorShare(name=name, available=available, taken=taken) for name, available, taken in train["authors"]
         ],
         cap=plan.cap,
         effective_cap=train["effective_cap"],

@@ -15,7 +15,7 @@ from persona.errors import PersonaError
 from pipelines.dataset.choosing import Candidates, Chosen
 from pipelines.dataset.figures import figures_of
 from pipelines.dataset.plan import PreparePlan
-from pipelines.dataset.reading import CONVERSATIONS, Reader
+from pipelines.dataset.reading import CONVERSATIONS, Reader, consent_sha256
 from pipelines.dataset.rendering import ExampleRenderer, Place
 from pipelines.dataset.shelf import read_shelf
 from pipelines.dataset.tokens import Tokens, hash_of_prompts
@@ -72,19 +72,37 @@ class Preparer:
             ConfigError: consent does not allow it, or a library is missing.
             PersonaError: the database cannot be read, or nothing in it can be learned.
         """
-        self.run.open(fresh=fresh)
         with Snapshot(self._database) as snapshot:
-            key = snapshot.lineage_key()
+            key, consent = snapshot.lineage_key(), consent_sha256(snapshot)
+        self.run.open(fresh=fresh)
+        self._check_consent(consent)
         read = self._stage("read", Reader(database=self._database, run=self.run, plan=self._plan).read)
         candidates = Candidates(self.run.work, self._plan)
         shelf = self.run.work / CONVERSATIONS
         chosen = self._stage("candidates", lambda: candidates.write(shelf, self._tokens, key))
         if not chosen["candidates"]:
+            self.run.begin_anew()
             raise PersonaError(
                 f"nothing can be learned: {_why(read, chosen)}", cure="python -m persona consent list shows who agreed"
             )
         written = self._stage("write", lambda: self._write(key, read, candidates, shelf))
         return self._finish(read, chosen, written)
+
+    def _check_consent(self, consent: str) -> None:
+        """Read again what was read under another consent.
+
+        Raises:
+            PersonaError: the run is finished, so that words may be in it that should not be.
+        """
+        read = self.run.done("read")
+        if read is None or read["consent_sha256"] == consent:
+            return
+        if self.run.done("write") is not None:
+            raise PersonaError(
+                f"somebody changed their mind since {self.run.path} was made",
+                cure="make it anew: the same with --fresh",
+            )
+        self.run.begin_anew()
 
     def _stage(self, name: str, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         began = time.monotonic()
@@ -127,7 +145,7 @@ class Preparer:
             "files": [str(file.relative_to(self.run.path)) for file in files],
             "copies": chosen.copies_dropped,
             "misfits": len(left_out),
-            "balance": _balance_json(chosen),
+            "balance": _balance_json(chosen, tally.names),
         }
 
     def _places(self, read: Mapping[str, Any]) -> Mapping[ChannelId, Place]:
@@ -183,21 +201,23 @@ class Preparer:
         return Prepared(folder=self.run.path, figures=figures, manifest=manifest)
 
 
-def _balance_json(chosen: Chosen) -> dict[str, Any]:
+def _balance_json(chosen: Chosen, names: Mapping[int, str]) -> dict[str, Any]:
     return {
         str(split): {
             "available": sum(chosen.available[split].values()),
             "taken": quotas.total,
             "effective_cap": quotas.effective_cap,
             "reason": quotas.reason,
-            "authors": _shares(chosen.available[split], quotas.counts),
+            "authors": _shares(chosen.available[split], quotas.counts, names),
         }
         for split, quotas in chosen.quotas.items()
     }
 
 
-def _shares(available: Mapping[AuthorId, int], taken: Mapping[AuthorId, int]) -> list[list[int]]:
-    return [[author, available[author], taken.get(author, 0)] for author in sorted(available)]
+def _shares(
+    available: Mapping[AuthorId, int], taken: Mapping[AuthorId, int], names: Mapping[int, str]
+) -> list[list[Any]]:
+    return [[names.get(author, "someone"), available[author], taken.get(author, 0)] for author in sorted(available)]
 
 
 def _why(read: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:

@@ -75,6 +75,7 @@ class Reader:
                     stream.write(dump(conversation) + "\n")
         return {
             "input_sha256": digest.hexdigest(),
+            "consent_sha256": consent_sha256(snapshot),
             "channels": [_described(channel) for channel in channels],
             "gaps": gaps,
             "permissions": [f"{entry.at.isoformat()} {entry.note}" for entry in gate.basis()],
@@ -117,6 +118,12 @@ class Reader:
     def _may_name(self, gate: Gate, guild: GuildId, author: AuthorId) -> bool:
         """Whether a person may be named where others mention them: as if they had exported something themselves."""
         return gate.admits(author, guild, own=not gate.permits(guild))
+
+
+def consent_sha256(snapshot: Snapshot) -> str:
+    """Return a hash of everything that people and the owner have said about consent."""
+    said = [repr(entry) for entry in snapshot.entries()] + sorted(snapshot.own_exports())
+    return hashlib.sha256("\n".join(said).encode("utf-8", "replace")).hexdigest()
 
 
 def _hashed(snapshot: Snapshot, channel: Channel, digest: Any, numbers: Counter[str]) -> Any:

@@ -60,6 +60,7 @@ _ASSIGNED = re.compile(
     r"[\"'`]?(?P<value>[^\s\"'`]{4,})"
 )
 _RANDOM_WORD = re.compile(r"(?<![\w/+.-])[A-Za-z0-9+/_-]{24,}={0,2}(?![\w/+.-])")
+_WORD = re.compile(r"[\w+/=~.-]")
 _HEX_WORD = re.compile(r"(?<![\w-])[0-9a-fA-F]{32,}(?![\w-])")
 _LEAST_ENTROPY = 4.0
 _LEAST_KINDS = 3
@@ -116,7 +117,8 @@ class SecretFinder:
             for plugin in self._plugins:
                 for value in plugin.analyze_string(line):
                     if isinstance(value, str) and value and (place := line.find(value)) >= 0:
-                        yield offset + place, offset + place + len(value)
+                        start, end = _whole_word(line, place, place + len(value))
+                        yield offset + start, offset + end
             for found in _ASSIGNED.finditer(line):
                 yield offset + found.start("value"), offset + found.end("value")
             offset += len(line)
@@ -124,6 +126,17 @@ class SecretFinder:
         for found in (*_RANDOM_WORD.finditer(bare), *_HEX_WORD.finditer(bare)):
             if _looks_random(found[0]):
                 yield found.span()
+
+
+def _whole_word(line: str, start: int, end: int) -> tuple[int, int]:
+    """Widen a place to the word it stands in: some detectors know only how a token begins."""
+    if "\n" in line[start:end].strip():
+        return start, end
+    while start and _WORD.match(line[start - 1]):
+        start -= 1
+    while end < len(line) and _WORD.match(line[end]):
+        end += 1
+    return start, end
 
 
 def _blank(found: re.Match[str]) -> str:

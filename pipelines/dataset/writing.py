@@ -1,7 +1,7 @@
 """Step 3: renders what was chosen and writes it: rows to train on, what is known of them, preferences."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,9 @@ from pipelines.run import LineageCollector
 
 SHARD_ROWS = 50_000
 SAMPLES = 6
+
+_LIKED = "preferences/liked"
+"""What `pipelines sample` reads: prompts whose human reply was liked."""
 
 _KTO_SPLITS = (Split.TRAIN, Split.VALIDATION)
 
@@ -52,10 +55,14 @@ class Tally:
 
 
 class Shards:
-    """Writes lines into files of at most `SHARD_ROWS`: NAME-00000.jsonl, NAME-00001.jsonl ..."""
+    """Writes lines into files of at most `SHARD_ROWS`: NAME-00000.jsonl, NAME-00001.jsonl ...
 
-    def __init__(self, folder: Path) -> None:
+    What is named in `whole` goes into one file, NAME.jsonl.
+    """
+
+    def __init__(self, folder: Path, *, whole: Collection[str] = ()) -> None:
         self._folder = folder
+        self._whole = frozenset(whole)
         self._streams: dict[str, tuple[TextIO, ExitStack]] = {}
         self._rows: Counter[str] = Counter()
         self.files: list[Path] = []
@@ -72,11 +79,11 @@ class Shards:
 
     def write(self, name: str, line: str) -> None:
         """Add a line to the newest file of a name such as `sft/train`."""
-        shard, place = divmod(self._rows[name], SHARD_ROWS)
+        shard, place = (0, self._rows[name]) if name in self._whole else divmod(self._rows[name], SHARD_ROWS)
         if not place:
             if name in self._streams:
                 self._streams.pop(name)[1].close()
-            file = self._folder / f"{name}-{shard:05}.jsonl"
+            file = self._folder / (f"{name}.jsonl" if name in self._whole else f"{name}-{shard:05}.jsonl")
             file.parent.mkdir(parents=True, exist_ok=True)
             stack = ExitStack()
             self._streams[name] = (stack.enter_context(file.open("w", encoding="utf-8", errors="replace")), stack)
@@ -108,7 +115,7 @@ class Writer:
         """
         tally, lineage, misfits = Tally(), LineageCollector(self.key), list[str]()
         row = next(rows, None)
-        with Shards(folder) as shards:
+        with Shards(folder, whole=(_LIKED,)) as shards:
             for number, conversation in enumerate(conversations):
                 used: set[int] = set()
                 while row is not None and row.conversation == number:
@@ -154,7 +161,7 @@ class Writer:
             liked = Liked(
                 example_id=example.example_id, split=str(split), prompt=example.messages, chosen=example.completion
             )
-            shards.write("preferences/liked", as_json(liked) + "\n")
+            shards.write(_LIKED, as_json(liked) + "\n")
         kto = kto_row(example.messages, example.completion, verdict)
         if kto is not None:
             shards.write(f"kto/{split}", json_line(kto))
@@ -213,7 +220,6 @@ def tally_json(tally: Tally) -> dict[str, Any]:
         "completion_tokens": sorted(tally.completion_tokens.items()),
         "completion_lines": sorted(tally.completion_lines.items()),
         "activity": [[channel, month, count] for (channel, month), count in sorted(tally.activity.items())],
-        "names": {str(key): name for key, name in sorted(tally.names.items())},
         "samples": [
             {"prompt": list(example.messages), "completion": example.completion, "note": f"{split}, {key}"}
             for key, example, split in tally.samples

@@ -13,12 +13,13 @@ from persona.adapters.sqlite.consent import load_entries
 from persona.adapters.sqlite.forgetting import lineage_key
 from persona.adapters.sqlite.own_exports import own_exports
 from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, Row, load_message
-from persona.domain.chat import Author, AuthorId, Channel, ChannelId, GuildId, Message, MessageId
+from persona.domain.chat import Author, AuthorId, Channel, ChannelId, ChannelKind, GuildId, Message, MessageId
 from persona.domain.consent import Entry
 from persona.domain.lineage import LineageKey
 from persona.errors import StoreError
 
 _BATCH = 2000
+_NO_SERVER = (ChannelKind.TERMINAL, ChannelKind.DIRECT)
 _IN_CHANNEL = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE channel_id = ? ORDER BY id"  # noqa: S608 - fixed columns
 _ONE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = ?"  # noqa: S608
 _TIMES = "SELECT created_at FROM messages WHERE channel_id = ? ORDER BY id"
@@ -28,8 +29,9 @@ _REACTIONS = """SELECT message_id, emoji, count FROM reactions WHERE message_id 
 _OWN = "SELECT message_id FROM own_messages WHERE message_id IN (SELECT value FROM json_each(?))"
 _SENT = "SELECT id, message_id FROM sent_messages WHERE id IN (SELECT value FROM json_each(?))"
 _NOT_OWN = """SELECT c.guild_id, coalesce(g.name, ''), count(*) FROM messages m JOIN channels c ON c.id = m.channel_id
-    LEFT JOIN guilds g ON g.id = c.guild_id
-    WHERE c.allowed AND NOT EXISTS (SELECT 1 FROM own_messages o WHERE o.message_id = m.id)
+    LEFT JOIN guilds g ON g.id = c.guild_id LEFT JOIN authors a ON a.id = m.author_id
+    WHERE c.allowed AND c.kind NOT IN ('terminal', 'direct') AND NOT coalesce(a.is_bot, 0)
+    AND NOT EXISTS (SELECT 1 FROM own_messages o WHERE o.message_id = m.id)
     GROUP BY c.guild_id ORDER BY c.guild_id"""
 
 
@@ -80,8 +82,9 @@ class Snapshot:
         self._connection.close()
 
     def channels(self) -> list[Channel]:
-        """Return the channels on the allow-list, by id."""
-        return sorted(load_channels(True, self._connection), key=lambda channel: channel.id)
+        """Return the channels of servers that are on the allow-list, by id."""
+        found = load_channels(True, self._connection)
+        return sorted((each for each in found if each.kind not in _NO_SERVER), key=lambda channel: channel.id)
 
     def entries(self) -> list[Entry]:
         """Return the ledger of consent, oldest first."""
@@ -96,7 +99,7 @@ class Snapshot:
         return own_exports(self._connection)
 
     def through_api(self) -> list[tuple[GuildId, str, int]]:
-        """Return how many messages of allowed channels did not come from such exports: (server id, name, count)."""
+        """Return how many messages of people in allowed channels came otherwise: (server id, its name, count)."""
         return [(GuildId(key), str(name), int(number)) for key, name, number in self._connection.execute(_NOT_OWN)]
 
     def written(self, channel_id: ChannelId) -> Iterator[tuple[MessageId, AuthorId]]:
