@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from actors.kernel import LATER, Actor, Responder
 from actors.messages import Ping, Recall, StoreChanged
 from persona.domain.chat import ChannelId, MessageId, Recollection
-from persona.errors import MemoryIndexError, PersonaError
+from persona.errors import EmbedderMissingError, MemoryIndexError, PersonaError
 from persona.ports import Embedder, EmbeddingCache, Memory, MemoryQuery, MessageStore, VectorSpace
 from persona.projection import Embedding, embed_waiting, open_memory, project
 
@@ -250,7 +250,8 @@ class RetrieverActor(Actor):
                 await embedder.open()
                 self._embedder = embedder
         except PersonaError as error:
-            self._degrade("embedding", f"{error}: words alone count")
+            never_fetched = isinstance(error, EmbedderMissingError)
+            self._degrade("embedding", f"{error}: words alone count", warn=not never_fetched)
             return None
         self._recover("embedding")
         return VectorSpace(model_id=self._embedder.model_id, dimensions=self._embedder.dimensions)
@@ -315,11 +316,12 @@ class RetrieverActor(Actor):
         if memory is not None:
             await memory.close()
 
-    def _degrade(self, part: str, reason: str) -> None:
+    def _degrade(self, part: str, reason: str, *, warn: bool = True) -> None:
         """Say once what is wrong, however often it happens."""
         if self._troubles.get(part) != reason:
             self._troubles[part] = reason
-            self.context.log.warning("memory_degraded", part=part, reason=reason)
+            log = self.context.log.warning if warn else self.context.log.info
+            log("memory_degraded", part=part, reason=reason)
 
     def _recover(self, part: str) -> None:
         if self._troubles.pop(part, None):

@@ -97,6 +97,15 @@ class MemorySection(Section):
     enabled: bool = Field(default=True, description="false answers from the recent talk alone.")
     limit: int = Field(4, ge=0, le=50, description="Old messages shown to the model with each reply.")
     timeout_seconds: float = Field(1.5, ge=0.05, le=30, description="A slower search is answered without memory.")
+    embedding: str = Field(
+        "BAAI/bge-small-en-v1.5",
+        description='Finds what means the same; "" goes by words alone. Not only English: '
+        '"sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2".',
+    )
+    embedding_path: str = Field(
+        "", description="Folder with that model's files; empty: where `persona model pull --embedding` puts them."
+    )
+    embedding_threads: int = Field(0, ge=0, le=512, description="CPU threads for it; 0 takes half the cores.")
     uri: str = Field(
         "", description='Object storage for the search index, "s3://bucket/prefix"; empty: [storage] memory.'
     )
@@ -362,9 +371,15 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         paths = {k: folder / v for k, v in section if isinstance(v, Path)}
         return section.model_copy(update=paths)
 
-    model = settings.model
-    if model.path:
-        model = model.model_copy(update={"path": str(folder / Path(model.path).expanduser())})
+    def with_path(section: Section, key: str) -> Section:
+        path = getattr(section, key)
+        return section.model_copy(update={key: str(folder / Path(path).expanduser())}) if path else section
+
     return settings.model_copy(
-        update={"storage": anchored(settings.storage), "log": anchored(settings.log), "model": model}
+        update={
+            "storage": anchored(settings.storage),
+            "log": anchored(settings.log),
+            "model": with_path(settings.model, "path"),
+            "memory": with_path(settings.memory, "embedding_path"),
+        }
     )

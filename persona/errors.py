@@ -7,6 +7,8 @@ PersonaError                 1  something failed; the line says what and what to
 ├── StoreError               1  the database cannot be used
 │   └── StoreMismatchError  78  the file is not a Persona database, or is from a newer version
 ├── MemoryIndexError         1  the search index failed; it can be rebuilt from the database
+├── EmbedderError            1  the embedding model is not there or failed; words alone count then
+│   └── EmbedderMissingError 1  it was never fetched
 ├── ImportFailedError        1  nothing could be read from what was given
 ├── InferenceError           1  the language model failed
 │   └── PromptTooLongError   1  not even the newest turn fits the context window
@@ -66,6 +68,14 @@ class StoreMismatchError(StoreError):
 
 class MemoryIndexError(PersonaError):
     """The search index failed; nothing is lost, it can be rebuilt from the database."""
+
+
+class EmbedderError(PersonaError):
+    """The embedding model is not there or failed; what it would have found by meaning is found by words alone."""
+
+
+class EmbedderMissingError(EmbedderError):
+    """The embedding model was never fetched: nothing is broken."""
 
 
 class ImportFailedError(PersonaError):

@@ -16,6 +16,7 @@ from persona.domain.commands import AdminRules
 from persona.forgetting import Forgetter
 from persona.joining import discord_transport
 from persona.live_settings import LiveSettings
+from persona.memory_setup import embedder_for
 from persona.mydata import mydata
 from persona.options import EngineFactory, Home
 from persona.running import ModelSlot, Refs, Tree
@@ -58,6 +59,8 @@ async def discord_tree(
         visible_channels=visible,
         ingest=_ingest(settings, refs, store, discord, forgetter),
         commands=_commands(settings, refs, store, coach=coach, live=live, allow_list=allow_list, restart=restart),
+        embedder=embedder_for(settings),
+        vectors=store.embeddings,
         journal=store.journal,
         allowed=lambda channel: allow_list.allows(channel.id, channel.parent_id),
         mutes=lambda: store.desk.mutes(datetime.now(UTC)),

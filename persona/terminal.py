@@ -8,6 +8,7 @@ from persona.adapters.console import build_console
 from persona.adapters.sqlite import SqliteStore
 from persona.config import Settings
 from persona.domain.chat import ChannelId
+from persona.memory_setup import embedder_for
 from persona.options import EngineFactory, Home, TerminalOptions
 from persona.running import ModelSlot, Refs, Tree
 from persona.translate import reply_settings, voice_settings
@@ -62,6 +63,8 @@ def terminal_tree(
             forgetter=None,
             settings=IngestSettings(),
         ),
+        embedder=embedder_for(settings),
+        vectors=store.embeddings,
         memory_patience=_MEMORY_PATIENCE_SECONDS,
     )
     return build_tree(settings, home, refs, parts)

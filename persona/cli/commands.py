@@ -48,6 +48,13 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["pull", "check"], help="pull: download it; check: verify what is configured")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="Hugging Face repo (default: [model] repo)")
     parser.add_argument("--file", metavar="NAME", help="GGUF file in that repo (default: [model] file)")
+    parser.add_argument(
+        "--embedding",
+        metavar="MODEL",
+        nargs="?",
+        const="",
+        help="fetch the model that searches the memory by meaning (default: [memory] embedding) instead",
+    )
 
 
 def _memory_options(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +122,8 @@ COMMANDS: tuple[Command, ...] = (
         name="model",
         module="persona.cli.model",
         summary="Download a real language model, or check the configured one.",
-        example="example:\n  python -m persona model pull\n  python -m persona model check",
+        example="example:\n  python -m persona model pull\n  python -m persona model pull --embedding\n"
+        "  python -m persona model check",
         add_options=_model_options,
     ),
     Command(

@@ -15,6 +15,7 @@ from persona.config import Settings, load_settings
 from persona.errors import EXIT_DONE, EXIT_FAILED, AlreadyRunningError, MemoryIndexError, UsageError
 from persona.importing import ImportReport, import_files
 from persona.instance_lock import InstanceLock
+from persona.logs import LogOptions, configure
 from persona.memory_setup import memory_for
 from persona.projection import Embedding, open_memory, project
 
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     own = " ".join((arguments.own or "").split())
     if arguments.own is not None and not own:
         raise UsageError("--own needs a note", cure="say whose messages these are, and where that can be found")
-    with ImportScreen(sys.stderr) as screen:
+    with configure(LogOptions(), terminal=True), ImportScreen(sys.stderr) as screen:
         try:
             report = asyncio.run(
                 _import(settings, arguments.paths, allow=not arguments.no_allow, own=own, screen=screen)

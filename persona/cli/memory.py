@@ -14,10 +14,11 @@ from persona.app import choose_home
 from persona.cli.memory_screen import MemoryScreen, print_matches, print_stats
 from persona.config import Settings, load_settings
 from persona.domain.chat import Channel
-from persona.errors import EXIT_DONE, EXIT_INTERRUPTED, MemoryIndexError, UsageError
+from persona.errors import EXIT_DONE, EXIT_INTERRUPTED, EmbedderError, MemoryIndexError, UsageError
 from persona.instance_lock import InstanceLock
-from persona.memory_setup import memory_for
-from persona.ports import Match, Memory, MemoryQuery, MemoryStats, VectorSpace
+from persona.logs import LogOptions, configure
+from persona.memory_setup import embedder_for, memory_for
+from persona.ports import Embedder, Match, Memory, MemoryQuery, MemoryStats, VectorSpace
 from persona.projection import Embedding, embed_waiting, open_memory, project
 
 _CHANGES_AT_ONCE = 4_000
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         PersonaError: the settings are wrong, the database or the index cannot be used, or the persona is running.
     """
     settings = load_settings(arguments.config)
-    with MemoryScreen(sys.stderr) as screen:
+    with configure(LogOptions(), terminal=True), MemoryScreen(sys.stderr) as screen:
         try:
             return asyncio.run(_run(settings, arguments, screen))
         except KeyboardInterrupt:
@@ -79,13 +80,13 @@ async def _memory(settings: Settings, space: VectorSpace | None = None) -> Async
 
 
 async def _rebuild(settings: Settings, screen: MemoryScreen, *, again: bool) -> tuple[MemoryStats, float]:
-    """Put everything into the index again, with the vectors that are known; or go on where it was interrupted."""
+    """Put everything into the index again, or go on where it was interrupted; known vectors are not made anew."""
     began = time.perf_counter()
-    async with _memory(settings, await _known_space(settings)) as (store, memory):
+    async with _embedder(settings) as embedder, _memory(settings, await _space(settings, embedder)) as (store, memory):
         if again:
             await memory.clear()
             await store.requeue_memory()
-        embedding = Embedding(cache=store.embeddings)
+        embedding = Embedding(cache=store.embeddings, embedder=embedder)
         batch = _CHANGES_AT_ONCE
         await project(store, memory, batch=batch, on_progress=screen.filling, embedding=embedding)
         await embed_waiting(memory, embedding, on_progress=screen.embedding)
@@ -94,8 +95,29 @@ async def _rebuild(settings: Settings, screen: MemoryScreen, *, again: bool) -> 
         return await memory.stats(), time.perf_counter() - began
 
 
-async def _known_space(settings: Settings) -> VectorSpace | None:
-    """Return the space of the vectors that were made last."""
+@asynccontextmanager
+async def _embedder(settings: Settings) -> AsyncIterator[Embedder | None]:
+    """Load the embedding model; where there is none standard error says so, and what vectors there are have to do."""
+    build = embedder_for(settings)
+    embedder: Embedder | None = None
+    if build is not None:
+        try:
+            embedder = await asyncio.to_thread(build)
+            await embedder.open()
+        except EmbedderError as error:
+            embedder = None
+            print(f"persona: {error}", file=sys.stderr)
+    try:
+        yield embedder
+    finally:
+        if embedder is not None:
+            await embedder.close()
+
+
+async def _space(settings: Settings, embedder: Embedder | None) -> VectorSpace | None:
+    """Return the space of the model, or without one that of the vectors that were made last."""
+    if embedder is not None:
+        return VectorSpace(model_id=embedder.model_id, dimensions=embedder.dimensions)
     home = await choose_home(settings)
     if not home.database.exists():
         return None
@@ -111,10 +133,16 @@ async def _search(settings: Settings, arguments: argparse.Namespace) -> tuple[li
     text = " ".join(arguments.text)
     if not text:
         raise UsageError("nothing to search for", cure='persona memory search "last summer"')
-    async with _memory(settings) as (store, memory):
+    async with _embedder(settings) as embedder, _memory(settings) as (store, memory):
         channels = list(await store.channels(allowed_only=True))
         wanted = [channel for channel in channels if arguments.channel in (None, str(channel.id), channel.name)]
         if arguments.channel is not None and not wanted:
             raise UsageError(f"no allowed channel is called {arguments.channel!r}", cure="give its name or its id")
-        query = MemoryQuery(text=text, channel_ids=frozenset(channel.id for channel in wanted), limit=arguments.limit)
+        fits = embedder is not None and memory.space == await _space(settings, embedder)
+        query = MemoryQuery(
+            text=text,
+            vector=await embedder.embed_query(text) if embedder is not None and fits else None,
+            channel_ids=frozenset(channel.id for channel in wanted),
+            limit=arguments.limit,
+        )
         return list(await memory.explain(query)), channels

@@ -21,20 +21,10 @@ def run(arguments: argparse.Namespace) -> int:
         checked_engine(settings)
         print(f"{llama_settings(settings).path} is a whole model file")
         return EXIT_DONE
-    from persona.adapters.llama.download import (  # noqa: PLC0415 - brings the network stack
-        Download,
-        download_model,
-        progress_bar,
-    )
+    from persona.cli.pull import pull_embedding, pull_model  # noqa: PLC0415 - brings the network stack
 
-    model = settings.model
-    wanted = Download(
-        folder=settings.storage.models,
-        repo=arguments.repo or model.repo,
-        file=arguments.file or model.file,
-        sha256="" if arguments.repo or arguments.file else model.sha256,
-    )
-    with progress_bar(wanted.target.name) as on_progress:
-        path = download_model(wanted, on_progress=on_progress)
-    print(f'The model is there. To use it, put this into config.toml:\n\n[model]\npath = "{path}"')
+    if arguments.embedding is None:
+        pull_model(settings, repo=arguments.repo, file=arguments.file)
+    else:
+        pull_embedding(settings, name=arguments.embedding)
     return EXIT_DONE

@@ -6,6 +6,7 @@ import pytest
 
 from persona.cli.parser import build_parser
 from persona.errors import UsageError
+from tests.fakes.onnx_model import MODEL, write_model
 
 LINES = [
     {"id": "1105182650912358401", "text": "the kettle is broken again"},
@@ -42,6 +43,8 @@ def persona(tmp_path, capsys):
         code = arguments.run(arguments)
         return code, capsys.readouterr().out
 
+    run.config = config
+
     assert run("import", str(history))[0] == 0
     return run
 
@@ -62,6 +65,26 @@ def test_stats_rebuild_and_search_with_reasons(persona):
     code, out = persona("memory", "search", "kettle", "--why")
     assert "BM25" in out
     assert "#1" in out
+
+
+def test_with_an_embedding_model_what_means_the_same_is_found(persona, tmp_path):
+    alike = [("kettle", "teapot"), ("painted", "coloured")]
+    words = ["kettle", "teapot", "broken", "again", "painted", "coloured", "garden", "shed", "green", "who"]
+    write_model(tmp_path / "model", words, alike=alike)
+    with persona.config.open("a") as config:
+        config.write(f'[memory]\nembedding = "{MODEL}"\nembedding_path = "model"\n')
+    assert persona("memory", "search", "teapot", "--json") == (0, "[]\n")
+    code, out = persona("memory", "rebuild", "--json")
+    rebuilt = json.loads(out)
+    assert (code, rebuilt["waiting"], rebuilt["space"]["dimensions"]) == (0, 0, 384)
+    code, out = persona("memory", "search", "teapot", "--json")
+    first, *_ = json.loads(out)
+    assert (first["recollection"]["text"], first["word_rank"], first["vector_rank"]) == (LINES[0]["text"], None, 1)
+    (tmp_path / "model").rename(tmp_path / "gone")
+    assert persona("memory", "search", "teapot", "--json") == (0, "[]\n")
+    code, out = persona("memory", "rebuild", "--json")
+    assert json.loads(out)["space"] == rebuilt["space"]
+    assert json.loads(out)["waiting"] == 0
 
 
 def test_a_search_needs_words_and_a_channel_that_is_there(persona):

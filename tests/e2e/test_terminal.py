@@ -6,6 +6,8 @@ import sqlite3
 
 import pytest
 
+from tests.fakes.onnx_model import MODEL, write_model
+
 QUESTIONS = "alice: hey, who are you?\nbob: what did alice just ask?\n"
 
 
@@ -127,6 +129,13 @@ def test_history_that_was_imported_comes_to_mind(installed):
     assert code == 0
     assert {found["author"] for found in reply["remembered"]} >= {"dana", "eric"}
     assert any("zanzibar" in line for line in why["why"])
+    words = ["zanzibar", "theme", "terminal", "anyone", "breaks", "fine", "island"]
+    write_model(installed.folder / "embedding", words, alike=[("zanzibar", "island")])
+    installed.config(f'[memory]\nembedding = "{MODEL}"\nembedding_path = "embedding"\n')
+    assert installed.run("memory", "rebuild")[0] == 0
+    code, out, err = installed.run("--json", typed="ann: an island?\n")
+    assert (code, err) == (0, "")
+    assert any("zanzibar" in found["text"] for found in json.loads(out)["remembered"])
 
 
 class TestTheModelThreadDies:

@@ -1,4 +1,4 @@
-"""A hub over loopback that hands out one file the way Hugging Face does, with faults on demand."""
+"""A hub over loopback that hands out a model's files the way Hugging Face does, with faults on demand."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ModelHub:
-    """Serves `content` as `repo`/`file`.
+    """Serves `content` as `repo`/`file`, and `others` (contents by path) beside it.
 
     Attributes:
         cut_after: bytes after which each of the next connections breaks off (one entry for each).
@@ -16,8 +16,9 @@ class ModelHub:
         requests: what came in, as (method, path, Range header).
     """
 
-    def __init__(self, content, *, repo="some/repo", file="model.gguf"):
+    def __init__(self, content, *, repo="some/repo", file="model.gguf", others=None):
         self.content, self.repo, self.file = content, repo, file
+        self.others = others or {}
         self.etag = hashlib.sha256(content).hexdigest()
         self.cut_after = []
         self.ranges = True
@@ -55,7 +56,9 @@ class ModelHub:
             def _answer(self, *, body):
                 wanted = self.headers.get("Range")
                 hub.requests.append((self.command, self.path, wanted))
-                known = self.path == f"/{hub.repo}/resolve/main/{hub.file}"
+                other = hub.others.get(self.path.removeprefix(f"/{hub.repo}/resolve/main/"))
+                content, etag = (hub.content, hub.etag) if other is None else (other, "small-files-have-no-sha256")
+                known = other is not None or self.path == f"/{hub.repo}/resolve/main/{hub.file}"
                 if hub.status or not known:
                     missing = "EntryNotFound" if hub.repo in self.path else "RepoNotFound"
                     code = hub.error_code or ("" if known else missing)
@@ -65,14 +68,14 @@ class ModelHub:
                     self.end_headers()
                     return
                 start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted and hub.ranges else 0
-                if start > len(hub.content):
+                if start > len(content):
                     self.send_response(416)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                rest = hub.content[start:]
+                rest = content[start:]
                 self.send_response(206 if wanted and hub.ranges else 200)
-                self.send_header("ETag", f'"{hub.etag}"')
+                self.send_header("ETag", f'"{etag}"')
                 self.send_header("X-Repo-Commit", "c" * 40)
                 self.send_header("Content-Length", str(len(rest)))
                 self.end_headers()

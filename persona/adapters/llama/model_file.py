@@ -1,18 +1,17 @@
 """Decides whether a file is a model that can be loaded safely, and says in one line what to do when it is not."""
 
-import hashlib
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from persona.adapters.checksum import CHECKSUM_SUFFIX, hash_file
 from persona.adapters.llama.gguf_header import GgufError, GgufHeader, read_header
 from persona.errors import ModelFileError
 
 PROMPT_HASH_KEY = "persona.prompt_hash"
 NAME_KEY = "persona.name"
 SERVER_KEY = "persona.server"
-CHECKSUM_SUFFIX = ".sha256"
 _GET_ONE = "set [model] path to a GGUF file, fetch one with `persona model pull`, or leave it empty for the demo"
 _FETCH_AGAIN = "fetch the file again, for example with `persona model pull`"
 _HASH_LINE = re.compile(r"[0-9a-fA-F]{64}")
@@ -98,16 +97,6 @@ def check_model_file(path: Path, *, sha256: str = "") -> ModelFile:
             cure=f"{_FETCH_AGAIN}, or correct [model] sha256",
         )
     return ModelFile(path=path, header=header, sha256=digest, stamp=stamp)
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _stamp_of_file(path: Path) -> FileStamp:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from persona.adapters.llama.download import Download, download_model, progress_bar
+from persona.adapters.hub import fetch, progress_bar
+from persona.adapters.llama.download import gguf_download
 from persona.adapters.llama.model_file import check_model_file
 from persona.errors import EXIT_FAILED, DownloadError
 from tests.fakes.model_hub import ModelHub
@@ -19,14 +20,16 @@ def hub(scripted_gguf):
 
 @pytest.fixture
 def wanted(hub, tmp_path):
-    return Download(
-        folder=tmp_path / "models", repo=hub.repo, file=hub.file, endpoint=hub.endpoint, sleep=lambda _: None
-    )
+    return patient(gguf_download(tmp_path / "models", repo=hub.repo, file=hub.file, endpoint=hub.endpoint))
+
+
+def patient(download):
+    return replace(download, sleep=lambda _: None)
 
 
 def failure(download):
     with pytest.raises(DownloadError) as caught:
-        download_model(download)
+        fetch(download)
     assert "\n" not in str(caught.value)
     assert caught.value.cure
     assert caught.value.exit_code == EXIT_FAILED
@@ -43,7 +46,7 @@ def left_over(download):
 
 def test_a_model_arrives_whole_with_its_checksum_and_progress(hub, wanted):
     seen = []
-    path = download_model(wanted, on_progress=lambda done, total: seen.append((done, total)))
+    path = fetch(wanted, on_progress=lambda done, total: seen.append((done, total)))
     assert path == wanted.folder / "model.gguf"
     assert path.read_bytes() == hub.content
     assert seen[-1] == (len(hub.content), len(hub.content))
@@ -53,21 +56,21 @@ def test_a_model_arrives_whole_with_its_checksum_and_progress(hub, wanted):
 
 
 def test_a_model_that_is_there_is_not_fetched_again(hub, wanted):
-    download_model(wanted)
+    fetch(wanted)
     hub.requests.clear()
-    assert download_model(wanted).exists()
+    assert fetch(wanted).exists()
     assert [method for method, _, _ in hub.requests] == ["HEAD"]
 
 
 def test_a_damaged_copy_is_fetched_again(hub, wanted):
-    path = download_model(wanted)
+    path = fetch(wanted)
     path.write_bytes(b"x" * len(hub.content))
-    assert download_model(wanted).read_bytes() == hub.content
+    assert fetch(wanted).read_bytes() == hub.content
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(hub, wanted):
     hub.cut_after = [100_000, 50_000, 1]
-    assert download_model(wanted).read_bytes() == hub.content
+    assert fetch(wanted).read_bytes() == hub.content
     ranges = [r for method, _, r in hub.requests if method == "GET"]
     assert ranges == [None, "bytes=100000-", "bytes=150000-", "bytes=150001-"]
 
@@ -77,13 +80,13 @@ def test_the_next_run_goes_on_where_the_last_one_stopped(hub, wanted):
     assert "it goes on where it stopped" in failure(wanted)
     assert left_over(wanted) == [".model.gguf.part", ".model.gguf.part.version"]
     hub.cut_after, hub.requests[:] = [], []
-    assert download_model(wanted).read_bytes() == hub.content
+    assert fetch(wanted).read_bytes() == hub.content
     assert [r for method, _, r in hub.requests if method == "GET"] == ["bytes=200000-"]
 
 
 def test_a_server_without_ranges_makes_it_start_over(hub, wanted):
     hub.cut_after, hub.ranges = [100_000], False
-    assert download_model(wanted).read_bytes() == hub.content
+    assert fetch(wanted).read_bytes() == hub.content
 
 
 def test_what_is_left_of_another_version_is_thrown_away(hub, wanted):
@@ -92,7 +95,7 @@ def test_what_is_left_of_another_version_is_thrown_away(hub, wanted):
     hub.content = hub.content[:-16] + bytes(16)
     hub.etag = hashlib.sha256(hub.content).hexdigest()
     hub.cut_after = []
-    assert download_model(wanted).read_bytes() == hub.content
+    assert fetch(wanted).read_bytes() == hub.content
 
 
 def test_damage_on_the_way_is_noticed_and_nothing_is_published(hub, wanted):
@@ -102,7 +105,7 @@ def test_damage_on_the_way_is_noticed_and_nothing_is_published(hub, wanted):
 
 
 def test_a_checksum_of_ones_own_counts_too(hub, wanted):
-    assert download_model(changed(wanted, sha256=hub.etag.upper())).exists()
+    assert fetch(changed(wanted, sha256=hub.etag.upper())).exists()
     assert "sha256" in failure(changed(wanted, sha256="1" * 64))
     hub.etag = "not-a-hash"
     shutil.rmtree(wanted.folder)
@@ -120,7 +123,7 @@ def test_offline_is_one_clear_line_and_leaves_nothing_behind(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    download = Download(folder=tmp_path / "models", endpoint=endpoint, sleep=lambda _: None)
+    download = patient(gguf_download(tmp_path / "models", endpoint=endpoint))
     line = failure(download)
     assert "cannot be reached" in line
     assert "copy a GGUF file" in line
@@ -135,7 +138,6 @@ def test_offline_is_one_clear_line_and_leaves_nothing_behind(tmp_path):
         ({"repo": "not a repo!"}, None, "", "there is no model repo"),
         ({}, 403, "GatedRepo", "accepted its licence"),
         ({}, 400, "", "answered 400"),
-        ({"file": "README.md"}, None, "", "not a GGUF file"),
         ({"revision": "v9"}, 404, "RevisionNotFound", "has no file"),
     ],
 )
@@ -163,3 +165,8 @@ def test_the_bar_draws_on_standard_error(capsys):
     captured = capsys.readouterr()
     assert "model.gguf" in captured.err
     assert captured.out == ""
+
+
+def test_only_gguf_files_are_fetched_as_language_models(tmp_path):
+    with pytest.raises(DownloadError, match=r"README.md is not a GGUF file.*\[model\] file"):
+        gguf_download(tmp_path, file="README.md")
