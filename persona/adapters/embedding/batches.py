@@ -6,8 +6,8 @@ batches in the order of the messages are mostly padding.
 
 from collections.abc import Iterator, Sequence
 
-TOKENS_AT_ONCE = 1024
-"""Tokens of one batch, padding included: more is not faster on a CPU, and a question waits for as long as one takes."""
+TOKENS_AT_ONCE = 512
+"""Tokens of one batch, with padding: more are not faster on a CPU, and a question waits for as long as one takes."""
 
 
 def batches_by_length(lengths: Sequence[int], *, tokens: int = TOKENS_AT_ONCE) -> Iterator[tuple[int, ...]]:
