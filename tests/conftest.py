@@ -1,11 +1,19 @@
 """Fixtures that several test folders share."""
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # How long an example takes says more about the machine than about the code; a test has its own limit.
 settings.register_profile("persona", deadline=None)
 settings.load_profile("persona")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was():
+    """A command that was run within the test process has set up its log, and drops what comes after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The demo model's tokenizer: byte-level BPE with Qwen2's pre-tokenizer, learned from made-up conversations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -23,6 +23,13 @@ _OTHERS_WEIGHT = 0.08
 
 def train_tokenizer(path: Path, seed: int) -> Tokenizer:
     """Learn the vocabulary and save it; the same seed gives the same file."""
+    tokenizer = new_tokenizer(_texts(Random(seed)), vocabulary=VOCABULARY)
+    tokenizer.save(str(path))
+    return tokenizer
+
+
+def new_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
+    """Learn a vocabulary of so many tokens, the three special ones included, from texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -32,13 +39,12 @@ def train_tokenizer(path: Path, seed: int) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=[END_OF_TEXT, TURN_START, TURN_END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(Random(seed)), trainer)
-    tokenizer.save(str(path))
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 

@@ -1,0 +1,1 @@
+"""From a model folder in Hugging Face's layout to one GGUF file that the bot loads."""
