@@ -89,6 +89,7 @@ def test_names_and_phrases_fit_on_a_line(seed):
     assert len(loose_phrase(rng, 4).split()) >= 4
 
 
+@pytest.mark.training
 def test_a_small_model_learns_goes_on_after_a_kill_and_exports_with_parity(tmp_path):
     torch = pytest.importorskip("torch", reason="training needs the extra `demo`")
     pytest.importorskip("tokenizers", reason="training needs the extra `demo`")

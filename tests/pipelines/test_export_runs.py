@@ -19,8 +19,7 @@ for library in ("torch", "transformers", "peft", "gguf", "safetensors"):
 from gguf import GGUFReader
 
 from persona.adapters.checksum import hash_file
-from persona.adapters.llama import check_model
-from persona.adapters.llama.settings import LlamaSettings
+from persona.adapters.llama.loading import check_prompts
 from persona.errors import EXIT_DONE, PersonaError, UsageError
 from pipelines.__main__ import build_parser
 from pipelines.gguf import parity
@@ -87,7 +86,7 @@ def test_what_was_trained_becomes_one_checked_file_that_the_bot_takes(run, capsy
     assert sorted(path.name for path in (run / "export").iterdir()) == ["sft.gguf", "sft.json"]
     reader = GGUFReader(str(file))
     assert reader.get_field("persona.manifest_sha256").contents() == hash_file(run / "manifest.json")
-    assert check_model(LlamaSettings(path=file)).sha256 == told["sha256"]
+    check_prompts(file, reader.get_field("persona.prompt_hash").contents())
     assert call(run, "--quantization", "Q8_0") == EXIT_DONE
     assert "was there already" in capsys.readouterr().out
 
@@ -95,8 +94,9 @@ def test_what_was_trained_becomes_one_checked_file_that_the_bot_takes(run, capsy
 def test_another_renderer_than_the_bots_is_refused_by_the_bot(run, monkeypatch):
     monkeypatch.setattr("pipelines.gguf.exporting.prompt_hash", lambda _tokenize: "0" * 64)
     file = exported(run, kind="none", check=False).file
-    with pytest.raises(PersonaError, match="prompt"):
-        check_model(LlamaSettings(path=file))
+    stated = GGUFReader(str(file)).get_field("persona.prompt_hash").contents()
+    with pytest.raises(PersonaError, match="another version of the prompt renderer"):
+        check_prompts(file, stated)
 
 
 def test_an_adapter_trained_anew_and_another_kind_are_exported_anew(run, tmp_path):
@@ -133,7 +133,7 @@ def test_killed_at_any_point_it_ends_with_the_same_file(run):
     seconds = time.monotonic() - began
     rng = Random(5)
     (run / "export" / "sft.json").unlink()
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command, env=environment, cwd=run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -16,7 +16,7 @@ from tests.pipelines.training_world import write_run, write_tiny_qwen2
 for library in ("torch", "transformers", "trl", "peft", "datasets", "accelerate"):
     pytest.importorskip(library, reason=f"{library} is of the extra `train`, which is not installed")
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = [pytest.mark.training, pytest.mark.timeout(170)]
 
 SETTINGS = """[training]
 base = "{base}"
