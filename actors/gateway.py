@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from actors.kernel import LATER, Actor, ActorRef, Responder
-from actors.messages import Handled, MessageArrived, Missed, Ping, Respond, SendReply
+from actors.messages import FitReply, Handled, MessageArrived, Missed, Ping, Respond, SendReply
 from persona.domain.chat import ChannelId, MessageId
 from persona.domain.speaking import Decision, Reason
 from persona.errors import DeliveryError, StoreError
@@ -34,7 +34,9 @@ _LATE_LIMIT = 10_000
 class GatewayActor(Actor):
     """Listens to a transport; calls `ended` once the transport has nothing more to say.
 
-    What the responder has no room for waits here, in order, up to `late_limit` messages.
+    What the responder has no room for waits in `late`, in order, up to `late_limit` messages; whoever builds gateways
+    keeps that queue, so that it is there for the next one after a crash. What ingest has no room for is never overtaken
+    by what comes later: a watermark would move over the gap.
 
     Without `responder` it only listens; without `journal` (the terminal) nobody needs to know after a crash what was
     out already; without `commands` there are none. That the connection is lost is something to tell, not a failure:
@@ -50,6 +52,7 @@ class GatewayActor(Actor):
         ended: Callable[[], None],
         commands: ActorRef | None = None,
         journal: ReplyJournal | None = None,
+        late: deque[object] | None = None,
         late_limit: int = _LATE_LIMIT,
     ) -> None:
         self._transport = transport
@@ -61,11 +64,14 @@ class GatewayActor(Actor):
         self._link = "listening"
         self._stopping = False
         self._missed: set[ChannelId] = set()
-        self._late: deque[object] = deque()
+        self._owed: deque[object] = deque()
+        self._late: deque[object] = deque() if late is None else late
         self._late_limit = late_limit
 
     async def started(self) -> None:
-        """Listen from now on."""
+        """Listen from now on; tell the responder what an earlier gateway could not."""
+        if self._late and self._responder is not None:
+            self.spawn(self._tell_late(self._responder), name="tell the responder what is late")
         self.spawn(self._listen(), name="listen")
 
     async def stopping(self) -> None:
@@ -76,6 +82,8 @@ class GatewayActor(Actor):
     async def receive(self, message: object) -> object:
         """Deliver replies and answers without keeping later ones waiting; pass outcomes on."""
         match message:
+            case FitReply(arrival=arrival, delivery=delivery):
+                return self._transport.fitted(arrival, delivery)
             case SendReply() as request:
                 self.spawn(self._send(request, self.respond_later()), name=f"send to {request.arrival.channel.id}")
                 return LATER
@@ -147,24 +155,37 @@ class GatewayActor(Actor):
 
     def _tell_ingest(self, message: object, channel_id: ChannelId) -> None:
         """Tell ingest; what finds no room is made up for by reading the channel's history again."""
-        if self._ingest.tell(message):
-            return
-        if not self._missed:
-            self.spawn(self._tell_of_gaps(), name="tell of gaps")
-        self._missed.add(channel_id)
-
-    async def _tell_of_gaps(self) -> None:
-        while self._missed:
-            missed, self._missed = frozenset(self._missed), set()
-            await self._ingest.send(Missed(channel_ids=missed))
+        if self._in_debt or not self._ingest.tell(message):
+            self._owe(None, {channel_id})
 
     def _make_sure(self, message: object) -> None:
         """Tell ingest what no history would tell it again."""
-        if not self._ingest.tell(message):
-            self.spawn(self._insist(message), name="insist")
+        if self._in_debt or not self._ingest.tell(message):
+            self._owe(message, set())
 
-    async def _insist(self, message: object) -> None:
-        await self._ingest.send(message)
+    @property
+    def _in_debt(self) -> bool:
+        """Whether ingest is yet to be told something: what comes now has to wait behind it."""
+        return bool(self._owed or self._missed)
+
+    def _owe(self, message: object, missed: set[ChannelId]) -> None:
+        """Keep it until there is room; of a channel that lost something, everything is lost until ingest knows."""
+        if not self._in_debt:
+            self.spawn(self._pay(), name="tell ingest what it missed")
+        self._missed |= missed
+        if message is not None:
+            self._owed.append(message)
+
+    async def _pay(self) -> None:
+        """Tell ingest of gaps first: what is owed may be a new session, which makes up for some of them."""
+        while self._in_debt:
+            if self._missed:
+                missed = frozenset(self._missed)
+                await self._ingest.send(Missed(channel_ids=missed))
+                self._missed -= missed
+            elif self._owed:
+                await self._ingest.send(self._owed[0])
+                self._owed.popleft()
 
     # --- speaking ---
 
@@ -173,7 +194,10 @@ class GatewayActor(Actor):
         ids: list[MessageId] = []
         number = request.first
         try:
-            async for sent_id in self._transport.send(request.arrival, request.delivery, first=request.first):
+            sending = self._transport.send(
+                request.arrival, request.delivery, first=request.first, objection=request.objection
+            )
+            async for sent_id in sending:
                 await self._note_sent(request.arrival.message.id, number, sent_id)
                 ids.append(sent_id)
                 number += 1

@@ -1,11 +1,11 @@
 """Every message the actors exchange; requests name the type of their answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from actors.kernel import Request
-from persona.domain.chat import AuthorId, ChannelId, MessageId, Recollection
+from persona.domain.chat import AuthorId, Channel, ChannelId, GuildId, MessageId, Recollection
 from persona.domain.commands import Answer, Invocation
 from persona.domain.delivery import Delivery
 from persona.ports import Arrival, ChatRequest, Finished, ModelInfo, Outcome
@@ -33,8 +33,19 @@ class Fetch(Request[None]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelTrouble:
+    """What is wrong with a channel, without its name: not everybody may know that it is there."""
+
+    channel: Channel
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchStatus:
-    """How far catching up is: counts since it began; `seconds_left` None while nobody can say."""
+    """How far catching up is: counts since it began; `seconds_left` None while nobody can say.
+
+    `troubles` name channels: they are for the owner. `channel_troubles` are the same for people on a server.
+    """
 
     running: bool
     channels_done: int = 0
@@ -45,11 +56,14 @@ class FetchStatus:
     messages_per_second: float = 0.0
     seconds_left: float | None = None
     troubles: tuple[str, ...] = ()
+    channel_troubles: tuple[ChannelTrouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeFetch(Request[FetchStatus]):
-    """Commands, cli -> ingest: how far is it?"""
+    """Commands, cli -> ingest: how far is it, with all servers or with one?"""
+
+    guild_id: GuildId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +138,25 @@ class DescribeModel(Request[ModelInfo]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FitReply(Request[Delivery]):
+    """Responder -> gateway: cut this answer so that each of its messages is sent in one step."""
+
+    arrival: Arrival
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendReply(Request[tuple[MessageId, ...]]):
     """Responder -> gateway: deliver this in answer to an arrival; answers with the ids its messages got.
 
-    Starts with message number `first`: what was out before a crash is not sent again.
+    Starts with message number `first`: what was out before a crash is not sent again. Ends early, with fewer ids, when
+    `objection`, which is asked right before each message, gives a reason.
     """
 
     arrival: Arrival
     delivery: Delivery
     first: int = 0
+    objection: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,24 +8,26 @@ from datetime import UTC, datetime, timedelta
 from actors.kernel import LATER, Actor, ActorRef, Responder
 from actors.messages import Drain, ForgottenNow, Handled, MessageArrived, Muted, Ping
 from actors.replying.answerer import Answerer
-from actors.replying.book import ReplyBook
+from actors.replying.book import ReplyBook, given_up, record_of
+from actors.replying.forgotten import Forgotten
 from actors.replying.interrupted import Interrupted
 from actors.replying.lanes import Job, Lane, Lanes, RecentIds
+from actors.replying.mutes import Mutes
+from actors.replying.sent_before import SentBefore
 from actors.replying.settings import ReplySettings
 from actors.replying.voice import VoiceCoach
 from actors.replying.writer import ReplyWriter
-from persona.domain.chat import AuthorId, Channel, ChannelId, Message, MessageId
+from persona.domain.chat import AuthorId, Channel, ChannelId, MessageId
 from persona.domain.speaking import ChannelState, Reason, decide
 from persona.ports import (
     Arrival,
     Edited,
+    History,
     LinkUp,
     MessageStore,
     Outcome,
-    PendingReply,
     Removed,
     ReplyJournal,
-    ReplyRecord,
 )
 
 _WAITING_LIMIT = 4
@@ -42,8 +44,8 @@ class ResponderActor(Actor):
     """The live path: hear, decide, recall, render, generate, plan, send; one reply at a time in each channel.
 
     `settings` is asked anew for each message and each reply. With a `journal` a reply survives the end of the process
-    at any point (see docs/replying.md). `mutes` gives the channels muted at the start, and until when; `allowed`
-    says whether a channel is on the list now.
+    at any point (see docs/replying.md), and `history` shows what of it was sent. `mutes` gives the channels muted at
+    the start, and until when; `allowed` says whether a channel is on the list now.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ResponderActor(Actor):
         coach: VoiceCoach,
         settings: Callable[[], ReplySettings],
         journal: ReplyJournal | None = None,
+        history: History | None = None,
         mutes: Callable[[], Awaitable[Mapping[ChannelId, datetime]]] | None = None,
         allowed: Callable[[Channel], bool] = lambda channel: channel.allowed,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -68,14 +71,14 @@ class ResponderActor(Actor):
         self._coach = coach
         self._settings = settings
         self._journal = journal
+        self._history = history
         self._load_mutes = mutes or _no_mutes
         self._allowed = allowed
         self._now = now
         self._chance = chance
         self._heard = RecentIds()
-        self._mutes: dict[ChannelId, datetime] = {}
-        self._forgotten: dict[AuthorId, datetime] = {}
-        self._gone = RecentIds()
+        self._mutes = Mutes()
+        self._forgotten = Forgotten()
         self._running = 0
         self._finished = 0
         self._drains: list[Responder[int]] = []
@@ -99,15 +102,16 @@ class ResponderActor(Actor):
         self._answerer = Answerer(
             writer=writer,
             book=self._book,
+            sent_before=SentBefore(self._history, now=self._now, log=log),
             gateway=self._gateway,
             settings=self._settings,
-            muted_until=self._muted_until,
+            muted_until=self._mutes.until,
             allowed=self._allowed,
             now=self._now,
             log=log,
         )
         self.spawn(self._book.run(), name="write decisions down")
-        self._mutes = dict(await self._load_mutes())
+        self._mutes.load(await self._load_mutes())
         self._interrupted = Interrupted(self._store, await self._book.pending())
         if self._interrupted:
             self.spawn(self._give_up_old(), name="give up old replies")
@@ -137,7 +141,7 @@ class ResponderActor(Actor):
                 self._coach.forget_person()
                 self._forget(author_id, message_ids)
             case Muted(channel_id=channel_id, until=until):
-                self._mute(channel_id, until)
+                self._mutes.mute(channel_id, until)
             case Drain():
                 return self._drain()
             case Ping():
@@ -153,13 +157,13 @@ class ResponderActor(Actor):
     async def _hear(self, arrival: Arrival) -> None:
         """Steps 2 to 4: remember the message, decide, and queue a reply when the decision is to speak."""
         message, settings = arrival.message, self._settings()
-        if not self._heard.add(message.id) or self._is_forgotten(message):
+        if not self._heard.add(message.id) or self._forgotten.covers(message):
             return
         if not arrival.channel.allowed:
             self._keep_quiet(self._silence(arrival, ChannelState(), settings))
             return
         lane = await self._lanes.open(arrival, window=settings.window_messages)
-        state = lane.state.muted(self._muted_until(arrival.channel))
+        state = lane.state.muted(self._mutes.until(arrival.channel))
         lane.hear(message, self_id=arrival.self_id, window=settings.window_messages, live=arrival.live)
         if job := self._interrupted.claim(arrival):
             await self._queue(lane, job)
@@ -207,25 +211,10 @@ class ResponderActor(Actor):
     def _forget(self, author_id: AuthorId | None, message_ids: frozenset[MessageId]) -> None:
         """Let go of it, and of what is still on its way here; the store refuses the same things."""
         if author_id is not None:
-            self._forgotten[author_id] = self._now()
+            self._forgotten.person(author_id, self._now())
             self._interrupted.drop_all()  # whose they are is not known: they were not stored
-        for message_id in message_ids:
-            self._gone.add(message_id)
+        self._forgotten.messages(message_ids)
         self._let_go(author_id, message_ids, _FORGOTTEN)
-
-    def _is_forgotten(self, message: Message) -> bool:
-        at = self._forgotten.get(message.author.id)
-        return message.id in self._gone or (at is not None and message.created_at <= at)
-
-    def _mute(self, channel_id: ChannelId, until: datetime | None) -> None:
-        self._mutes.pop(channel_id, None)
-        if until is not None:
-            self._mutes[channel_id] = until
-
-    def _muted_until(self, channel: Channel) -> datetime | None:
-        """Return until when a channel is muted; a thread is muted with the channel that it hangs in."""
-        places = (channel.id, channel.parent_id)
-        return max((self._mutes[place] for place in places if place is not None and place in self._mutes), default=None)
 
     async def _serve(self, lane: Lane) -> None:
         """Answer what waits in one channel, oldest first, until nothing waits."""
@@ -247,7 +236,7 @@ class ResponderActor(Actor):
     def _keep_quiet(self, outcome: Outcome) -> None:
         """Note a decision not to speak, which is made often, and tell the gateway."""
         if outcome.decision.reason not in {Reason.OWN_MESSAGE, Reason.NOT_ALLOWED}:
-            self._book.note(self._record(outcome))
+            self._book.note(record_of(outcome, model=self._coach.model_name, at=self._now()))
         self._gateway.tell(Handled(outcome=outcome))
 
     async def _report(self, outcome: Outcome) -> None:
@@ -262,25 +251,8 @@ class ResponderActor(Actor):
             retries=outcome.retries,
             **{f"{stage}_ms": ms for stage, ms in outcome.stage_ms.items()},
         )
-        await self._book.settle(self._record(outcome))
+        await self._book.settle(record_of(outcome, model=self._coach.model_name, at=self._now()))
         self._gateway.tell(Handled(outcome=outcome))
-
-    def _record(self, outcome: Outcome) -> ReplyRecord:
-        finished = outcome.finished
-        return ReplyRecord(
-            message_id=outcome.arrival.message.id,
-            channel_id=outcome.arrival.channel.id,
-            decided_at=self._now(),
-            spoke=bool(outcome.texts),
-            reason=outcome.decision.reason,
-            outcome=outcome.result,
-            model=self._coach.model_name,
-            prompt_tokens=finished.prompt_tokens if finished else 0,
-            completion_tokens=finished.completion_tokens if finished else 0,
-            retries=outcome.retries,
-            recollections=len(outcome.recollections),
-            stage_ms=outcome.stage_ms,
-        )
 
     # --- what the last process left ---
 
@@ -297,7 +269,7 @@ class ResponderActor(Actor):
             age = timedelta(seconds=self._settings().rules.max_age_seconds)
             for reply in self._interrupted.give_up(self._now() - age):
                 self.context.log.info("reply_given_up", message_id=reply.message_id, sent=reply.sent)
-                await self._book.settle(_given_up(reply, self._now()))
+                await self._book.settle(given_up(reply, at=self._now()))
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     # --- ending ---
@@ -314,14 +286,3 @@ class ResponderActor(Actor):
             for drain in self._drains:
                 drain.set_result(self._finished)
             self._drains.clear()
-
-
-def _given_up(reply: PendingReply, at: datetime) -> ReplyRecord:
-    return ReplyRecord(
-        message_id=reply.message_id,
-        channel_id=reply.channel_id,
-        decided_at=at,
-        spoke=reply.sent > 0,
-        reason=reply.decision.reason,
-        outcome="given up after a restart: too old",
-    )

@@ -15,7 +15,7 @@ from persona.domain.chat import ChannelKind, MessageId
 from persona.domain.delivery import Delivery
 from persona.domain.speaking import Decision
 from persona.errors import StoreError
-from persona.ports import Arrival, MessageStore, PendingReply, ReplyJournal, ReplyRecord
+from persona.ports import Arrival, MessageStore, Outcome, PendingReply, ReplyJournal, ReplyRecord
 
 _GATHER_SECONDS = 0.25
 _BEFORE = "it had decided so before it was restarted"
@@ -136,3 +136,34 @@ class ReplyBook:
 
     def _journal_for(self, arrival: Arrival) -> ReplyJournal | None:
         return None if arrival.channel.kind is ChannelKind.TERMINAL else self._journal
+
+
+def record_of(outcome: Outcome, *, model: str, at: datetime) -> ReplyRecord:
+    """Return what is kept of an outcome: figures and reasons, no words."""
+    finished = outcome.finished
+    return ReplyRecord(
+        message_id=outcome.arrival.message.id,
+        channel_id=outcome.arrival.channel.id,
+        decided_at=at,
+        spoke=bool(outcome.texts),
+        reason=outcome.decision.reason,
+        outcome=outcome.result,
+        model=(finished and finished.model) or model,
+        prompt_tokens=finished.prompt_tokens if finished else 0,
+        completion_tokens=finished.completion_tokens if finished else 0,
+        retries=outcome.retries,
+        recollections=len(outcome.recollections),
+        stage_ms=outcome.stage_ms,
+    )
+
+
+def given_up(reply: PendingReply, *, at: datetime) -> ReplyRecord:
+    """Return what is kept of an interrupted reply that nobody can take up any more."""
+    return ReplyRecord(
+        message_id=reply.message_id,
+        channel_id=reply.channel_id,
+        decided_at=at,
+        spoke=reply.sent > 0,
+        reason=reply.decision.reason,
+        outcome="given up after a restart: too old",
+    )

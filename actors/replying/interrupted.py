@@ -64,4 +64,11 @@ class Interrupted:
 
 
 def _job(reply: PendingReply, arrival: Arrival, sent: int) -> Job:
-    return Job(arrival=arrival, decision=reply.decision, texts=reply.texts, sent=sent, resumed=True)
+    return Job(
+        arrival=arrival,
+        decision=reply.decision,
+        texts=reply.texts,
+        sent=sent,
+        resumed=True,
+        decided_at=reply.decided_at,
+    )

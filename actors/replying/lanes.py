@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import structlog
 
@@ -20,8 +21,9 @@ _DROPPED_AT_ONCE = 10
 class Job:
     """A message that is to be answered.
 
-    `texts` and `sent` say how far its answer came before a restart (`resumed`), `withdrawn` why it is not wanted any
-    more, `outdated` that something it may have been written from is gone.
+    `texts` and `sent` say how far its answer came before a restart (`resumed`; it was `decided_at`), `withdrawn` why it
+    is not wanted any more, `outdated` that something it may have been written from is gone, `forgotten` that this was
+    what somebody said who asked to be forgotten.
     """
 
     arrival: Arrival
@@ -29,8 +31,10 @@ class Job:
     texts: tuple[str, ...] = ()
     sent: int = 0
     resumed: bool = False
+    decided_at: datetime | None = None
     withdrawn: str = ""
     outdated: bool = False
+    forgotten: bool = False
 
     def concerns(self, author_id: AuthorId | None, message_ids: Collection[MessageId]) -> bool:
         """Say whether it answers a person, or one of these messages."""
@@ -74,6 +78,7 @@ class Lane:
         left = [m for m in self.talk if m.author.id != author_id and m.id not in message_ids]
         if self.current and (author_id is not None or len(left) < len(self.talk)):
             self.current.outdated = True
+            self.current.forgotten |= author_id is not None
         self.talk = left
         for job in (*self.waiting, *([self.current] if self.current else ())):
             if job.concerns(author_id, message_ids):

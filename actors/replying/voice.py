@@ -115,6 +115,10 @@ class VoiceCoach:
         visible = await self._visible(channel_id)
         return {channel.id: channel.name for channel in await self._store.channels() if channel.id in visible}
 
+    def model_changed(self, info: ModelInfo) -> None:
+        """Speak with this model from now on: it may need a style card, or none any more, and have another name."""
+        self._model = info
+
     def forget_person(self) -> None:
         """Let go of everything that was learned: somebody's words must not be part of it any more."""
         self._forgettings += 1

@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from persona.domain.markup import break_pings
 from persona.domain.safe_text import clean_name
@@ -17,15 +17,16 @@ _FENCE = "```"
 _LONGEST_OPENING = 24
 """Three backticks, a language of at most twenty characters, a line break: what opens a fence again after a cut."""
 
-_TOKEN = re.compile(r"(?:<\|\s*)*<\|(?=\w|[\s<|]*$)|</?s>", re.IGNORECASE | re.MULTILINE)
+_TOKEN = re.compile(r"<\|[\s<|]*+|</?s>", re.IGNORECASE)
 _HEADER = re.compile(rf"\s*(?:{re.escape(NOW_HEADER)}|{re.escape(MEMORY_HEADER)})", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?…。]+[\"'”)\]*_~|]*(?=\s|\Z)")
+_SENTENCE_END = re.compile(r"(?<![.!?…。])[.!?…。]++[\"'”)\]*_~|]*+(?=\s|\Z)")
 _BOUNDARIES = (re.compile(r"(?=\n[ \t]*\n)"), re.compile(r"(?=\n)"), _SENTENCE_END, re.compile(r"(?=\s)"))
 _LINE_BREAK = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LANGUAGE = re.compile(r"[\w+#.-]{0,20}(?=\n)")
 _TICKS = re.compile(r"`{4,}")
-_DANGLING_NUMBER = re.compile(r"\n\s*\d+[.)]\Z")
+_DANGLING_NUMBER = re.compile(r"\n[^\S\n]*+\d++[.)]\Z")
+_GOES_ON_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,30 @@ def typed(texts: Iterable[str], limits: DeliveryLimits) -> Delivery:
     return Delivery(messages=tuple(Outgoing(text=text, typing_seconds=_typing(text, limits)) for text in texts))
 
 
+def fitted(delivery: Delivery, written: Callable[[str], str], limit: int = DISCORD_LIMIT) -> Delivery:
+    """Return a delivery each of whose messages has at most `limit` code points when it is `written` for the transport.
+
+    Names that become markup make a text longer. What stays too long in pieces of 64 code points stays so.
+    """
+    messages: list[Outgoing] = []
+    for message in delivery.messages:
+        pieces = [piece for piece in _fitted(message.text, written, limit, limit) if _visible(piece)]
+        messages += [replace(message, text=piece) for piece in pieces[:1]]
+        messages += [replace(message, text=piece, typing_seconds=_GOES_ON_SECONDS) for piece in pieces[1:]]
+    return Delivery(messages=tuple(messages))
+
+
+def _fitted(text: str, written: Callable[[str], str], limit: int, room: int) -> Iterator[str]:
+    """Yield pieces of at most `room` code points, smaller ones where they would grow over the limit."""
+    for piece in split(text, room):
+        length = len(written(piece))
+        if length <= limit or room <= _SMALLEST_LIMIT:
+            yield piece
+        else:
+            smaller = 9 * len(piece) * limit // (10 * length)  # the growth is not the same everywhere
+            yield from _fitted(piece, written, limit, max(smaller, _SMALLEST_LIMIT))
+
+
 def split(text: str, limit: int = DISCORD_LIMIT) -> list[str]:
     """Split text into pieces of at most `limit` (64 or more) code points, losing only whitespace at the cuts.
 
@@ -157,12 +182,27 @@ def _clean(draft: str, persona_name: str, names: Collection[str]) -> str:
     """Take out what must not be sent: control characters, the prompt's frame, names in front, other people's lines."""
     text = unicodedata.normalize("NFC", _UNSENDABLE.sub("", _LINE_BREAK.sub("\n", draft)))
     text = _TICKS.sub(_FENCE, text)
-    if leak := _TOKEN.search(text):
-        text = text[: leak.start()]
+    text = text[: _leak(text)]
     own = {persona_name, clean_name(persona_name)}
     folded = {name.casefold() for name in own}
     others = {name for name in names if name.casefold() not in folded}
     return "\n".join(_own_lines(text.split("\n"), _speaker(own), _speaker(others)))
+
+
+def _leak(text: str) -> int:
+    """Return where a token of the model's template shows, or a row of what they start with at the end of a line.
+
+    `a <| b` is no token: it goes on after the blank.
+    """
+    for found in _TOKEN.finditer(text):
+        row = found[0]
+        goes_on = text[found.end() : found.end() + 1]
+        word = row.endswith("<|") and (goes_on.isalnum() or goes_on == "_")
+        if row.endswith(">") or "\n" in row or not goes_on or word:
+            return found.start()
+        if text.startswith(("/s>", "/S>", "s>", "S>"), found.end()) and row.endswith("<"):
+            return found.start()
+    return len(text)
 
 
 def _own_lines(lines: Iterable[str], own: re.Pattern[str] | None, others: re.Pattern[str] | None) -> Iterator[str]:

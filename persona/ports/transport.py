@@ -1,6 +1,6 @@
 """The transport: where the talk happens, and everything that can happen there."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -137,10 +137,18 @@ class Transport(Protocol):
         """
         ...
 
-    def send(self, arrival: Arrival, delivery: Delivery, *, first: int = 0) -> AsyncIterator[MessageId]:
+    def fitted(self, arrival: Arrival, delivery: Delivery) -> Delivery:
+        """Return an answer cut so that each of its messages takes `send` one step, as text that people read."""
+        ...
+
+    def send(
+        self, arrival: Arrival, delivery: Delivery, *, first: int = 0, objection: Callable[[], str] = lambda: ""
+    ) -> AsyncIterator[MessageId]:
         """Deliver an answer with its typing pauses, from message number `first` on; yield each id once it is out.
 
-        Sending the same message of the same answer twice (after a crash in between) shows it once.
+        `objection` is asked while it types and right before each message goes out; as soon as it gives a reason, the
+        rest is not sent and the iteration ends. Sending the same message of the same answer twice (after a crash in
+        between) shows it once, for some minutes at least.
 
         Raises:
             DeliveryError: it cannot be delivered: the message is gone, the right to write is missing.

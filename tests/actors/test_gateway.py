@@ -1,18 +1,20 @@
 """The door: every event reaches those whom it concerns, nothing waits, what is lost on the way is made up for."""
 
 import asyncio
+from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from actors.gateway import GatewayActor
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.messages import MessageArrived, Missed, Ping, Respond, SendReply
+from actors.messages import FitReply, MessageArrived, Missed, Ping, Respond, SendReply
 from persona.domain.chat import Author, AuthorId, Channel, ChannelId, Edit, GuildId, Message, MessageId, snowflake_at
 from persona.domain.commands import Answer, Caller, Invocation, Via
 from persona.domain.delivery import Delivery, Outgoing
 from persona.domain.speaking import Reason
-from persona.errors import DeliveryError, StoreError
+from persona.errors import DeliveryError, StoreError, TransportError
 from persona.ports import (
     Arrival,
     ChannelGone,
@@ -73,10 +75,15 @@ class ScriptedTransport:
             yield event
             await asyncio.sleep(0)
 
-    async def send(self, arrival, delivery, *, first=0):
+    def fitted(self, arrival, delivery):
+        return Delivery(messages=tuple(replace(part, text=part.text.upper()) for part in delivery.messages))
+
+    async def send(self, arrival, delivery, *, first=0, objection=lambda: ""):
         if self.hold:
             await self.hold.wait()
         for number, part in enumerate(delivery.messages[first:], start=first):
+            if objection():
+                return
             if number == self.refuse_after:
                 raise DeliveryError("the message was deleted")
             self.sent.append(part.text)
@@ -112,6 +119,7 @@ class Door:
         self.slow = asyncio.Event()
         self.slow.set()
         self.ended = asyncio.Event()
+        self.late = deque()
         self.ingest, self.responder = (
             new_ref("ingest", mailbox=ingest_room),
             new_ref("responder", mailbox=responder_room),
@@ -132,6 +140,7 @@ class Door:
                             responder=self.responder,
                             commands=self.commands,
                             journal=journal,
+                            late=self.late,
                             late_limit=late_limit,
                             ended=self.ended.set,
                         ),
@@ -347,3 +356,97 @@ def test_a_gateway_that_is_stopped_does_not_end_the_talk():
         assert not door.ended.is_set()
 
     asyncio.run(main())
+
+
+def test_an_answer_is_fitted_by_the_transport_and_ends_with_an_objection():
+    transport = ScriptedTransport()
+    journal = NotedParts()
+
+    async def scenario(door):
+        cut = await door.gateway.ask(FitReply(arrival=arrival(1), delivery=DELIVERY), timeout=1)
+        assert [part.text for part in cut.messages] == ["ONE", "TWO"]
+        request = SendReply(
+            arrival=arrival(1), delivery=cut, objection=lambda: "muted" if len(transport.sent) == 1 else ""
+        )
+        assert await door.gateway.ask(request, timeout=1) == (MessageId(100),)
+        assert transport.sent == ["ONE"]
+        assert journal.parts == [(0, MessageId(100))]
+
+    through(transport, scenario, journal=journal)
+
+
+class Waves(ScriptedTransport):
+    """Says more at once than ingest has room for, lets it read a little, and goes on."""
+
+    def __init__(self, door_of, waves):
+        super().__init__()
+        self.door_of, self.waves = door_of, waves
+
+    async def listen(self):
+        for wave in self.waves:
+            for event in wave:
+                yield event
+            await settled(lambda: self.door_of)
+            door = self.door_of[0]
+            door.slow.set()
+            await asyncio.sleep(0)
+            door.slow.clear()
+        door.slow.set()
+
+
+def test_nothing_overtakes_what_ingest_has_no_room_for():
+    """Else a session's first messages would seem to belong to the last one, and its gap to be read already."""
+    down, up = LinkDown(reason="gone"), LinkUp(resumed=False, self_id=AuthorId(1))
+    rounds = []
+    for number in range(30):
+        base = 10 * number
+        rounds.append([arrival(base + 1), arrival(base + 2), down])
+        rounds.append([up, arrival(base + 3)])
+        rounds.append([arrival(base + 4), arrival(base + 5)])
+    events = [event for each in rounds for event in each]
+    doors = []
+
+    async def scenario(door):
+        doors.append(door)
+        await door.ended.wait()
+        await settled(lambda: len([m for m in door.stored if isinstance(m, LinkUp)]) == 30)
+        place, missed = 0, False
+        for message in door.stored:
+            if isinstance(message, Missed):
+                missed = True
+                continue
+            event = message.arrival if isinstance(message, MessageArrived) else message
+            after = place
+            while events[after] != event:
+                after += 1
+            skipped = events[place:after]
+            assert not any(isinstance(one, LinkUp | LinkDown) for one in skipped)
+            assert missed or not skipped
+            place, missed = after + 1, missed and not isinstance(message, MessageArrived)
+        assert any(isinstance(message, Missed) for message in door.stored)
+
+    transport = Waves(doors, rounds)
+    through(transport, scenario, ingest_room=1)
+
+
+def test_what_waits_for_the_responder_outlives_a_gateway():
+    """Ingest counts it as told: nobody else would tell it again."""
+
+    class Breaks(ScriptedTransport):
+        def __init__(self):
+            super().__init__()
+            self.listened = 0
+
+        async def listen(self):
+            self.listened += 1
+            if self.listened > 1:
+                await asyncio.Event().wait()
+            for number in range(20):
+                yield arrival(number)
+            raise TransportError("the line broke")
+
+    async def scenario(door):
+        await settled(lambda: door.gateway.incarnations == 2 and len(door.heard) == 20)
+        assert [message.arrival for message in door.heard] == [arrival(number) for number in range(20)]
+
+    through(Breaks(), scenario, responder_room=1)

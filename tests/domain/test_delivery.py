@@ -1,10 +1,11 @@
 import re
+import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from persona.domain.delivery import DISCORD_LIMIT, Delivery, DeliveryLimits, plan, split
+from persona.domain.delivery import DISCORD_LIMIT, Delivery, DeliveryLimits, fitted, plan, split
 from persona.domain.markup import WORD_JOINER
 
 LIMITS = DeliveryLimits()
@@ -240,3 +241,57 @@ def test_what_was_sent_would_be_sent_the_same_again(draft: str) -> None:
     once = texts(draft)
     if not any("```" in text for text in once):
         assert texts("\n".join(once)) == once
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<|", "<| ", "<|<", "<|\t", "</", ".", ".)", "\n", "\n 1.", "`", "` `` ", "*", "<@1> ", "Pip: ", "Pip (to "],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_draft_that_repeats_itself_endlessly_takes_no_time(piece, complete):
+    text = (piece * 100_000)[:100_000] + "x"
+    start = time.perf_counter()
+    plan(text, persona_name="Pip", names={"Ann"}, limits=DeliveryLimits(), complete=complete)
+    assert time.perf_counter() - start < 5  # before, the first of them took years
+
+
+@pytest.mark.parametrize(
+    ("draft", "kept"),
+    [
+        ("one <|im_end|> two", "one"),
+        ("one <| <|\t<|im_start|>", "one"),
+        ("one <|\ntwo", "one"),
+        ("one <| <", "one"),
+        ("one </s> two", "one"),
+        ("one <</S> two", "one <"),
+        ("f <| g x", "f <| g x"),
+        ("a < b | c", "a < b | c"),
+        ("a <<| b", "a <<| b"),
+    ],
+)
+def test_the_template_is_cut_off_and_what_only_looks_like_it_is_kept(draft, kept):
+    planned = plan(draft, persona_name="Pip", names=set(), limits=DeliveryLimits())
+    assert [message.text for message in planned.messages] == [kept]
+
+
+def test_what_grows_as_markup_is_cut_until_each_piece_fits():
+    def written(text):
+        return text.replace(":wave:", "<:wave:1234567890123456789>")
+
+    planned = plan(":wave: " * 280 + "x", persona_name="Pip", names=set(), limits=DeliveryLimits())
+    assert len(planned.messages) == 1
+    cut = fitted(planned, written)
+    assert 4 <= len(cut.messages) <= 6
+    assert all(len(written(message.text)) <= 2000 for message in cut.messages)
+    assert " ".join(message.text for message in cut.messages) == planned.messages[0].text
+    assert cut.messages[0].typing_seconds == planned.messages[0].typing_seconds
+    assert fitted(cut, written) == cut
+    assert fitted(planned, str) == planned
+
+
+def test_what_can_never_fit_is_cut_as_far_as_it_goes():
+    planned = plan("a" * 300, persona_name="Pip", names=set(), limits=DeliveryLimits())
+    cut = fitted(planned, lambda text: text * 1000)
+    assert len(cut.messages) >= 5
+    assert "".join(message.text for message in cut.messages) == "a" * 300
+    assert all(len(message.text) <= 64 for message in cut.messages)

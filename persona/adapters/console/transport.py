@@ -80,12 +80,21 @@ class ConsoleTransport:
                 yield arrival
                 await self._wait_for_outcome()
 
-    async def send(self, arrival: Arrival, delivery: Delivery, *, first: int = 0) -> AsyncIterator[MessageId]:
-        """Print the messages of one answer."""
+    def fitted(self, arrival: Arrival, delivery: Delivery) -> Delivery:
+        """Return the answer as it is: lines of a terminal may be long."""
+        del arrival
+        return delivery
+
+    async def send(
+        self, arrival: Arrival, delivery: Delivery, *, first: int = 0, objection: Callable[[], str] = lambda: ""
+    ) -> AsyncIterator[MessageId]:
+        """Print the messages of one answer, as long as there is no objection."""
         del arrival  # there is one terminal: whoever was heard also reads the answer
         for part in delivery.messages[first:]:
             if self._paced:
                 await asyncio.sleep(min(part.typing_seconds, _LONGEST_PAUSE_SECONDS))
+            if objection():
+                return
             self._face.says(part.text)
             yield self._next_id()
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import discord
@@ -20,14 +20,18 @@ from persona.adapters.discord.errors import (
 )
 from persona.adapters.discord.line import delay
 from persona.domain.chat import MessageId
-from persona.domain.delivery import Delivery, Outgoing, split
-from persona.domain.markup import to_discord
+from persona.domain.delivery import DISCORD_LIMIT, Delivery, fitted
+from persona.domain.markup import break_pings, to_discord
 from persona.errors import DeliveryError, TransportError
 from persona.ports.transport import Arrival
 
 log = structlog.get_logger(__name__)
 
 _TRIES = 6
+
+
+class _ObjectedError(Exception):
+    """The message is not wanted any more."""
 
 
 class Sender:
@@ -45,16 +49,23 @@ class Sender:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def send(self, arrival: Arrival, delivery: Delivery, first: int) -> AsyncIterator[MessageId]:
+    def fitted(self, arrival: Arrival, delivery: Delivery) -> Delivery:
+        """Return the answer with those messages cut that Discord's markup makes too long."""
+        return fitted(delivery, partial(to_discord, **self._names(arrival)))
+
+    async def send(
+        self, arrival: Arrival, delivery: Delivery, first: int, objection: Callable[[], str]
+    ) -> AsyncIterator[MessageId]:
         """Deliver the messages from number `first` on; yield the id of each; see `ports.transport.Transport.send`."""
         self._sending += 1
         self._idle.clear()
+        names = self._names(arrival)
         try:
-            for number, part in enumerate(self._parts(arrival, delivery)):
-                if number < first:
-                    continue
-                await self._type(arrival.channel.id, part.typing_seconds)
-                yield await self._deliver(arrival, part.text, number)
+            for number, part in enumerate(delivery.messages[first:], start=first):
+                await self._type(arrival.channel.id, part.typing_seconds, objection)
+                yield await self._deliver(arrival, _written(part.text, names), number, objection)
+        except _ObjectedError as error:
+            log.info("discord_rest_not_sent", message_id=arrival.message.id, reason=str(error))
         finally:
             self._sending -= 1
             if not self._sending:
@@ -69,14 +80,6 @@ class Sender:
             log.warning("discord_sending_not_finished", replies=self._sending)
 
     # --- what is said ---
-
-    def _parts(self, arrival: Arrival, delivery: Delivery) -> Iterator[Outgoing]:
-        """Yield the messages with Discord's markup; one that grew too long by it comes in pieces."""
-        names = self._names(arrival)
-        for part in delivery.messages:
-            pieces: Sequence[str] = split(to_discord(part.text, **names))
-            for number, piece in enumerate(pieces):
-                yield replace(part, text=piece, typing_seconds=part.typing_seconds if number == 0 else 0.5)
 
     def _names(self, arrival: Arrival) -> dict[str, Any]:
         """Return whom, which channels and which emoji a reply may name."""
@@ -102,11 +105,11 @@ class Sender:
 
     # --- how it gets there ---
 
-    async def _type(self, channel_id: int, seconds: float) -> None:
-        """Show "is typing" for a while; whether that works does not matter."""
+    async def _type(self, channel_id: int, seconds: float, objection: Callable[[], str]) -> None:
+        """Show "is typing" for a while, or until there is an objection; whether that works does not matter."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while (left := end - loop.time()) > 0:
+        while (left := end - loop.time()) > 0 and not objection():
             try:
                 async with asyncio.timeout(left):
                     client = await self._connection.client(left)
@@ -115,11 +118,12 @@ class Sender:
                 log.debug("discord_typing_not_shown", channel_id=channel_id, reason=type(error).__name__)
             await asyncio.sleep(max(0.0, min(end - loop.time(), self._options.typing_renewal_seconds)))
 
-    async def _deliver(self, arrival: Arrival, text: str, number: int) -> MessageId:
+    async def _deliver(self, arrival: Arrival, text: str, number: int, objection: Callable[[], str]) -> MessageId:
         """Send one message, again and again with the same nonce while that may help.
 
         Raises:
             DeliveryError: it did not help.
+            _ObjectedError: it is not wanted any more.
         """
         options = self._options
         is_reply = number == 0
@@ -127,7 +131,10 @@ class Sender:
             async with asyncio.timeout(options.send_seconds):
                 for tries in range(1, _TRIES + 1):
                     try:
-                        return await self._post(arrival, text, number, is_reply=is_reply)
+                        client = await self._connection.client(options.patience_seconds)
+                        if why := objection():
+                            raise _ObjectedError(why)
+                        return await _post(client, arrival, text, number, is_reply=is_reply)
                     except discord.HTTPException as error:
                         if is_reply and error.code == CANNOT_REPLY_WITHOUT_HISTORY:
                             is_reply = False
@@ -142,22 +149,28 @@ class Sender:
             raise DeliveryError(f"the message could not be sent within {options.send_seconds:.0f} s") from error
         raise AssertionError("the last try returns or raises")
 
-    async def _post(self, arrival: Arrival, text: str, number: int, *, is_reply: bool) -> MessageId:
-        client = await self._connection.client(self._options.patience_seconds)
-        message = arrival.message
-        payload: dict[str, Any] = {
-            "content": text,
-            "nonce": f"{message.id}-{number}",
-            "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "replied_user": False},
-            # Links that a model makes up should not unfold into pictures of unknown pages.
-            "flags": discord.MessageFlags(suppress_embeds=True).value,
-        }
-        if is_reply:
-            payload["message_reference"] = {"message_id": str(message.id), "channel_id": str(message.channel_id)}
-        parameters = MultipartParameters(payload=payload, multipart=None, files=None)
-        sent = await client.http.send_message(message.channel_id, params=parameters)
-        return MessageId(int(sent["id"]))
+
+async def _post(client: discord.Client, arrival: Arrival, text: str, number: int, *, is_reply: bool) -> MessageId:
+    message = arrival.message
+    payload: dict[str, Any] = {
+        "content": text,
+        "nonce": f"{message.id}-{number}",
+        "enforce_nonce": True,
+        "allowed_mentions": {"parse": [], "replied_user": False},
+        # Links that a model makes up should not unfold into pictures of unknown pages.
+        "flags": discord.MessageFlags(suppress_embeds=True).value,
+    }
+    if is_reply:
+        payload["message_reference"] = {"message_id": str(message.id), "channel_id": str(message.channel_id)}
+    parameters = MultipartParameters(payload=payload, multipart=None, files=None)
+    sent = await client.http.send_message(message.channel_id, params=parameters)
+    return MessageId(int(sent["id"]))
+
+
+def _written(text: str, names: Mapping[str, Any]) -> str:
+    """Return a message in Discord's markup; without its names when they have grown since it was cut to fit."""
+    written = to_discord(text, **names)
+    return written if len(written) <= DISCORD_LIMIT else break_pings(text)
 
 
 def _usable(emoji: discord.Emoji, guild: discord.Guild) -> bool:

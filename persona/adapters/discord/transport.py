@@ -82,15 +82,19 @@ class DiscordTransport(DiscordHistory):
         """
         return self._connection.listen()
 
-    def send(self, arrival: Arrival, delivery: Delivery, *, first: int = 0) -> AsyncIterator[MessageId]:
-        """Deliver an answer, from message number `first` on; yield each id once it is out.
+    def fitted(self, arrival: Arrival, delivery: Delivery) -> Delivery:
+        """Return an answer with those messages cut that grow over Discord's limit when names become mentions."""
+        return self._sender.fitted(arrival, delivery)
 
-        A message that grows over Discord's limit when names become mentions counts as several.
+    def send(
+        self, arrival: Arrival, delivery: Delivery, *, first: int = 0, objection: Callable[[], str] = lambda: ""
+    ) -> AsyncIterator[MessageId]:
+        """Deliver an answer, from message number `first` on, as long as there is no objection; yield each id.
 
         Raises:
             DeliveryError: the message is gone, the right to write is missing, or Discord does not take it.
         """
-        return self._sender.send(arrival, delivery, first)
+        return self._sender.send(arrival, delivery, first, objection)
 
     async def answer(self, invocation: Invocation, answer: Answer) -> None:
         """Answer a command; again for the same invocation replaces the text shown.

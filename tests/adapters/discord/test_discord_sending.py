@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from persona.domain.delivery import Delivery, Outgoing
 from persona.errors import DeliveryError
 from persona.ports import Arrival
 from tests.adapters.discord.test_discord_connection import stage
@@ -131,6 +132,70 @@ def test_a_message_that_grows_by_its_mentions_comes_in_pieces():
         assert all(len(post["content"]) <= 2000 for post in sent)
         assert sum(post["content"].count(f"<@{place.ann['id']}>") for post in sent) == 300
         assert [post["nonce"].split("-")[1] for post in sent] == [str(number) for number in range(len(sent))]
+
+    replying(play)
+
+
+def test_one_that_grew_is_gone_on_with_where_it_was_broken_off():
+    async def play(fake, one, arrival, place):
+        emoji = fake.world.add_emoji(place.guild, "wave")
+        await one.until(lambda: one.transport._connection.now().get_emoji(int(emoji["id"])))
+        text = " ".join([":wave:"] * 150)
+        planned = Delivery(messages=(Outgoing(text=text, typing_seconds=0), Outgoing(text="the end", typing_seconds=0)))
+        cut = one.transport.fitted(arrival, planned)
+        assert [part.text for part in cut.messages[:-1]] != [text]
+        assert all("<" not in part.text for part in cut.messages)  # it is kept as people read it
+        sending = one.transport.send(arrival, cut)
+        async for _ in sending:
+            break
+        await sending.aclose()
+        assert len(posts(fake, place.channel)) == 1
+        # A life later; so long after that Discord would take it for new.
+        _ = [sent async for sent in one.transport.send(arrival, cut, first=1)]
+        sent = [post["content"] for post in posts(fake, place.channel)]
+        assert len(sent) == len(cut.messages)
+        assert "".join(sent).count(f"<:wave:{emoji['id']}>") == 150
+        assert sent[-1] == "the end"
+
+    replying(play)
+
+
+def test_a_part_whose_markup_has_grown_since_it_was_cut_is_still_one_message():
+    async def play(fake, one, arrival, place):
+        planned = Delivery(messages=(Outgoing(text="@everyone " + ":wave: " * 280, typing_seconds=0),))
+        assert one.transport.fitted(arrival, planned).messages[0].text.count(":wave:") == 280
+        emoji = fake.world.add_emoji(place.guild, "wave")
+        await one.until(lambda: one.transport._connection.now().get_emoji(int(emoji["id"])))
+        assert len([sent async for sent in one.transport.send(arrival, planned)]) == 1
+        (sent,) = posts(fake, place.channel)
+        assert sent["content"].count(":wave:") == 280
+        assert "@everyone" not in sent["content"]
+
+    replying(play)
+
+
+def test_what_is_not_wanted_any_more_is_not_sent_though_it_was_typed():
+    async def play(fake, one, arrival, place):
+        reasons = []
+        asyncio.get_running_loop().call_later(0.3, reasons.append, "the channel was muted")
+        ids = await one.say(arrival, "one", "two", typing=0.2, objection=lambda: "".join(reasons))
+        assert len(ids) == 1
+        assert [post["content"] for post in posts(fake, place.channel)] == ["one"]
+        await one.transport.close()  # nothing counts as being sent any more
+
+    replying(play, typing_renewal_seconds=0.05)
+
+
+def test_what_is_not_wanted_any_more_is_not_sent_again_after_trouble():
+    async def play(fake, one, arrival, place):
+        reasons = []
+
+        def objection():
+            return "the message was forgotten" if len(posts(fake, place.channel)) else "".join(reasons)
+
+        fake.faults.fail("POST /channels/*/messages", status=503, times=1)
+        assert await one.say(arrival, "one", objection=objection) == []
+        assert len(posts(fake, place.channel)) == 1
 
     replying(play)
 
