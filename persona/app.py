@@ -6,17 +6,15 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from persona.errors import EXIT_DONE
+from persona.errors import EXIT_DONE, ModelFileError
 from persona.options import EngineFactory, EngineWrapper, Home, TerminalOptions
 
 if TYPE_CHECKING:
     from actors.messages import FetchStatus
-    from persona.adapters.llama import LlamaSettings
     from persona.config import Settings
     from persona.ports import MessageStore
     from persona.running import Tree
@@ -87,40 +85,31 @@ def _process(
 
 
 def checked_engine(settings: "Settings") -> "tuple[Settings, EngineFactory]":
-    """Check the configured model file; return what loads it, and the settings with the names that the file brings.
+    """Check the chosen model file; return what loads it, and the settings with the names that the file brings.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or not for this program.
+        ModelFileError: the file is missing, damaged, not for this program, or was trained on other prompts.
+        RegistryError: the list of models is damaged.
     """
     from persona.adapters.llama import check_model, llama_engine_factory  # noqa: PLC0415 - not needed for --help
+    from persona.model_choice import Source, choose_model  # noqa: PLC0415
 
-    wanted = llama_settings(settings)
-    checked = check_model(wanted)
+    choice = choose_model(settings)
+    wanted = choice.llama
+    try:
+        checked = check_model(wanted)
+        if checked.prompt_hash is not None and choice.source is not Source.DEMO:
+            from persona.adapters.llama.loading import check_prompts  # noqa: PLC0415 - loads the native library
+
+            check_prompts(checked.path, checked.prompt_hash)
+    except ModelFileError as error:
+        raise choice.explained(error) from None
     names = {
         "name": settings.persona.name or checked.persona_name or "Persona",
         "server": settings.persona.server or checked.server_name or "",
     }
     named = settings.model_copy(update={"persona": settings.persona.model_copy(update=names)})
     return named, llama_engine_factory(wanted, checked)
-
-
-def llama_settings(settings: "Settings") -> "LlamaSettings":
-    """Translate [model] into what the engine needs; without a path that is the built-in demo."""
-    from persona.adapters.llama import LlamaSettings, TemplateChoice  # noqa: PLC0415 - not needed for --help
-    from persona.demo import CONTEXT_TOKENS, MODEL_SHA256, demo_model_path  # noqa: PLC0415 - not needed for --help
-
-    model = settings.model
-    demo = not model.path
-    return LlamaSettings(
-        path=demo_model_path() if demo else Path(model.path),
-        sha256=MODEL_SHA256 if demo else model.sha256,
-        context_tokens=model.context_tokens or (CONTEXT_TOKENS if demo else 0),
-        slots=model.slots,
-        threads=model.threads,
-        gpu_layers=model.gpu_layers,
-        batch_tokens=model.batch_tokens,
-        template=TemplateChoice(model.template),
-    )
 
 
 async def _talk(settings: "Settings", options: TerminalOptions, engine: EngineFactory) -> int:
@@ -148,7 +137,7 @@ async def _live_on_discord(settings: "Settings", token: str, engine: EngineFacto
     home = Home(database=settings.storage.database, memory=settings.storage.memory)
     store = SqliteStore(home.database)
     await store.open()
-    forgetter = Forgetter(store.ledger, runs=settings.storage.runs)
+    forgetter = Forgetter(store.ledger, runs=settings.storage.runs, models=settings.storage.models)
     try:
         forgetter.start()
         ended, again = asyncio.Event(), asyncio.Event()
@@ -189,10 +178,11 @@ async def _ingest_once(settings: "Settings", token: str, on_status: "Callable[[F
 async def choose_home(settings: "Settings") -> Home:
     """Return where to keep things: the demo has a folder of its own until there is a real history to talk about."""
     from persona.adapters.sqlite import SqliteStore  # noqa: PLC0415
+    from persona.model_choice import Source, choose_model  # noqa: PLC0415
 
     storage = settings.storage
     own = Home(database=storage.database, memory=storage.memory)
-    if settings.model.path:
+    if choose_model(settings).source is not Source.DEMO:
         return own
     if storage.database.exists():
         store = SqliteStore(storage.database)

@@ -8,7 +8,7 @@ written down. The other steps can be done late, twice, or after a crash: each is
 | removal | rows become tombstones, names and drafts go | `ConsentLedger.forget_author`, `forget_messages` |
 | memory | rows are removed, the table is written anew, old files are deleted | `projection.project` |
 | database | the file is built anew, the write-ahead log is emptied | `Forgetter.finish` |
-| runs | run folders with a forgotten message in their lineage are marked | `Forgetter.finish`, `run_marks` |
+| runs | run folders and models with a forgotten message in their lineage are marked | `Forgetter.finish` |
 """
 
 import asyncio
@@ -16,12 +16,13 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import structlog
 
 from persona.domain.chat import AuthorId, MessageId
 from persona.errors import PersonaError
+from persona.model_marks import mark_models
 from persona.ports import ConsentLedger, ForgettingBook, ForgettingStep, Forgotten
 from persona.run_marks import RunMark, mark_runs
 
@@ -36,6 +37,13 @@ class Ledger(ConsentLedger, ForgettingBook, Protocol):
     """Consent and the book of what is left to do, in one store."""
 
 
+class _Gone(TypedDict):
+    key: str
+    messages: Collection[bytes]
+    authors: Mapping[bytes, datetime]
+    at: datetime
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -43,9 +51,9 @@ def _utc_now() -> datetime:
 class Forgetter:
     """Forgets, and sees it through: in the background after `start`, or when `finish` is called.
 
-    `drop_memory` deletes a search index that nobody keeps in step with the store, on a thread, and says whether there
-    is none left to purge. `settle` lets requests gather for so many seconds before files are written anew, `retry` is
-    the first pause after a failure.
+    `runs` and `models` are the folders of run folders and of published models. `drop_memory` deletes a search index
+    that nobody keeps in step with the store, on a thread, and says whether there is none left to purge. `settle` lets
+    requests gather for so many seconds before files are written anew, `retry` is the first pause after a failure.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Forgetter:
         ledger: Ledger,
         *,
         runs: Path,
+        models: Path | None = None,
         drop_memory: Callable[[], bool] | None = None,
         now: Callable[[], datetime] = _utc_now,
         settle: float = _SETTLE_SECONDS,
@@ -60,6 +69,7 @@ class Forgetter:
     ) -> None:
         self._ledger = ledger
         self._runs = runs
+        self._models = models
         self._drop_memory = drop_memory
         self._now = now
         self._settle = settle
@@ -84,7 +94,7 @@ class Forgetter:
         return self._removed(await self._ledger.forget_messages(message_ids, self._now()))
 
     async def finish(self, *, again: bool = False) -> tuple[RunMark, ...]:
-        """Do what is due of the steps that follow, also after a crash; return the marks that runs carry now.
+        """Do what is due of the steps that follow, also after a crash; return the marks that runs and models carry now.
 
         With `again` runs are looked at and the database is built anew even when that is not due: for runs that were
         out of sight, copied back, or made from a store as it was before.
@@ -155,9 +165,10 @@ class Forgetter:
         messages = {key.message(message_id) async for message_id in self._ledger.forgotten_ids()}
         people: Mapping[AuthorId, datetime] = await self._ledger.forgotten_authors()
         authors = {key.author(author_id): at for author_id, at in people.items()}
-        marks = await asyncio.to_thread(
-            mark_runs, self._runs, key=key.fingerprint, messages=messages, authors=authors, at=self._now()
-        )
+        gone: _Gone = {"key": key.fingerprint, "messages": messages, "authors": authors, "at": self._now()}
+        marks = await asyncio.to_thread(mark_runs, self._runs, **gone)
         if marks:
             log.info("runs_marked", runs=[mark.run for mark in marks])
+        if self._models is not None:
+            marks += await asyncio.to_thread(mark_models, self._models, **gone)
         return marks

@@ -23,4 +23,5 @@ def forgetter_for(settings: Settings, memory: Path, ledger: Ledger) -> Forgetter
         remove_all(memory)
         return True
 
-    return Forgetter(ledger, runs=settings.storage.runs, drop_memory=drop)
+    storage = settings.storage
+    return Forgetter(ledger, runs=storage.runs, models=storage.models, drop_memory=drop)

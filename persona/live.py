@@ -11,15 +11,17 @@ from persona.adapters.sqlite import SqliteStore
 from persona.allow_list import AllowList
 from persona.config import Settings
 from persona.domain.chat import AuthorId, ChannelId
+from persona.domain.command_rights import AdminRules
 from persona.domain.command_texts import AboutBot
-from persona.domain.commands import AdminRules
 from persona.forgetting import Forgetter
 from persona.joining import discord_transport
 from persona.live_settings import LiveSettings
 from persona.memory_setup import embedder_for
+from persona.model_following import model_follower
+from persona.model_slot import ModelSlot
 from persona.mydata import mydata
 from persona.options import EngineFactory, Home
-from persona.running import ModelSlot, Refs, Tree
+from persona.running import Refs, Tree
 from persona.translate import ingest_settings, reply_settings, voice_settings
 from persona.tree import Parts, build_tree
 
@@ -49,19 +51,23 @@ async def discord_tree(
     coach = VoiceCoach(
         store=store, inference=refs.inference, settings=voice_settings(settings), visible_channels=visible
     )
+    model = ModelSlot(engine, follower=model_follower(settings), on_model=coach.model_changed)
     parts = Parts(
         store=store,
-        model=ModelSlot(engine),
+        model=model,
         coach=coach,
         transport=discord,
         ended=ended,
         reply_settings=lambda: reply_settings(live.current),
         visible_channels=visible,
         ingest=_ingest(settings, refs, store, discord, forgetter),
-        commands=_commands(settings, refs, store, coach=coach, live=live, allow_list=allow_list, restart=restart),
+        commands=_commands(
+            settings, refs, store, coach=coach, model=model, live=live, allow_list=allow_list, restart=restart
+        ),
         embedder=embedder_for(settings),
         vectors=store.embeddings,
         journal=store.journal,
+        history=discord,
         allowed=lambda channel: allow_list.allows(channel.id, channel.parent_id),
         mutes=lambda: store.desk.mutes(datetime.now(UTC)),
         send_seconds=settings.supervision.drain_seconds + 5,
@@ -89,6 +95,7 @@ def _commands(
     store: SqliteStore,
     *,
     coach: VoiceCoach,
+    model: ModelSlot,
     live: LiveSettings,
     allow_list: AllowList,
     restart: Callable[[], None],
@@ -100,7 +107,7 @@ def _commands(
         return await mydata(store.ledger, store, author_id, at=datetime.now(UTC), contact=discord.contact)
 
     def status() -> StatusReport:
-        return StatusReport(started_at=started_at, model=coach.model_name, memory=settings.memory.enabled)
+        return StatusReport(started_at=started_at, model=model.describe(), memory=settings.memory.enabled)
 
     return lambda: CommandsActor(
         desk=store.desk,

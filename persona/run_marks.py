@@ -20,7 +20,7 @@ _CURE = "check that this user may read and write the runs; what is left to do is
 class RunMark:
     """What was forgotten of a run: messages and people in it; `problem` says why nobody can tell, then it counts, too.
 
-    `at` is when the mark last changed.
+    `at` is when the mark last changed; `kind` is "model" for a published model, then `run` is its name.
     """
 
     run: str
@@ -28,6 +28,7 @@ class RunMark:
     messages: int = 0
     authors: int = 0
     problem: str = ""
+    kind: str = "run"
 
 
 def mark_runs(
@@ -46,7 +47,8 @@ def mark_runs(
     failures: list[str] = []
     for file in sorted(runs.glob(f"*/{LINEAGE_FILE}")):
         try:
-            mark = _judge(file, key=key, messages=messages, authors=authors, at=at)
+            run = file.parent.name
+            mark = judge_lineage(file, run, key=key, messages=messages, authors=authors, at=at)
             if mark is not None:
                 found.append(_write(file.parent, mark))
         except OSError as error:
@@ -82,20 +84,31 @@ def read_mark(run: Path) -> RunMark | None:
         return RunMark(run=run.name, at=at, problem=f"{MARK_FILE} cannot be read")
 
 
-def _judge(
-    file: Path, *, key: str, messages: Collection[bytes], authors: Mapping[bytes, datetime], at: datetime
+def judge_lineage(
+    file: Path,
+    run: str,
+    *,
+    key: str,
+    messages: Collection[bytes],
+    authors: Mapping[bytes, datetime],
+    at: datetime,
+    kind: str = "run",
 ) -> RunMark | None:
-    run = file.parent.name
+    """Return the mark that a run or model of this name and lineage file gets; None when it holds nothing forgotten.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     if not messages and not authors:
         return None
     try:
         lineage = decode_lineage(file.read_bytes())
     except ValueError as error:
-        return RunMark(run=run, at=at, problem=f"{LINEAGE_FILE} cannot be read: {error}")
+        return RunMark(run=run, at=at, kind=kind, problem=f"{LINEAGE_FILE} cannot be read: {error}")
     if lineage.key != key:
-        return RunMark(run=run, at=at, problem=f"{LINEAGE_FILE} was made with another database")
+        return RunMark(run=run, at=at, kind=kind, problem=f"{LINEAGE_FILE} was made with another database")
     held, people = lineage.messages_among(messages), lineage.authors_among(authors)
-    return RunMark(run=run, at=at, messages=held, authors=people) if held or people else None
+    return RunMark(run=run, at=at, kind=kind, messages=held, authors=people) if held or people else None
 
 
 def _write(run: Path, mark: RunMark) -> RunMark:

@@ -19,10 +19,8 @@ from actors.kernel import (
     new_ref,
 )
 from actors.messages import Drain, Draining, TreeReady
-from actors.threaded_model import ThreadedChatModel
 from persona.errors import HungError, PersonaError
-from persona.options import EngineFactory
-from persona.ports import ChatModel, MessageStore
+from persona.ports import MessageStore
 
 log = structlog.get_logger(__name__)
 
@@ -45,23 +43,6 @@ class Refs:
     def new(cls) -> "Refs":
         """Return addresses for actors that are yet to be started; ingest and responder get room for bursts."""
         return cls(**{name: new_ref(name, mailbox=_MAILBOXES.get(name, 64)) for name in cls.__dataclass_fields__})
-
-
-class ModelSlot:
-    """Makes the language model for each incarnation of the inference actor and knows the newest one."""
-
-    def __init__(self, engine: EngineFactory) -> None:
-        self._engine = engine
-        self._newest: ThreadedChatModel | None = None
-
-    def make(self) -> ChatModel:
-        """Return a new model, not opened yet."""
-        self._newest = ThreadedChatModel(self._engine)
-        return self._newest
-
-    def stalled_seconds(self) -> float:
-        """Return for how long the newest model has had work without progress."""
-        return self._newest.stalled_seconds() if self._newest else 0.0
 
 
 class Tree:

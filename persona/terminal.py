@@ -9,8 +9,10 @@ from persona.adapters.sqlite import SqliteStore
 from persona.config import Settings
 from persona.domain.chat import ChannelId
 from persona.memory_setup import embedder_for
+from persona.model_following import model_follower
+from persona.model_slot import ModelSlot
 from persona.options import EngineFactory, Home, TerminalOptions
-from persona.running import ModelSlot, Refs, Tree
+from persona.running import Refs, Tree
 from persona.translate import reply_settings, voice_settings
 from persona.tree import Parts, build_tree
 
@@ -48,7 +50,8 @@ def terminal_tree(
     replies = reply_settings(settings)
     parts = Parts(
         store=store,
-        model=ModelSlot(engine),
+        # The demo lives in a folder of its own: another model moves in with the next start.
+        model=ModelSlot(engine, follower=None if home.demo else model_follower(settings), on_model=coach.model_changed),
         coach=coach,
         transport=transport,
         ended=ended,

@@ -1,5 +1,6 @@
 """The supervision tree: who exists, who talks to whom, who restarts whom."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +20,10 @@ from persona.config import Settings
 from persona.domain.chat import Channel, ChannelId
 from persona.errors import ConfigError
 from persona.memory_setup import memory_for
+from persona.model_slot import ModelSlot
 from persona.options import Home
-from persona.ports import Embedder, EmbeddingCache, Memory, MessageStore, ReplyJournal, Transport
-from persona.running import ModelSlot, Refs, RestartJournal, Tree
+from persona.ports import Embedder, EmbeddingCache, History, Memory, MessageStore, ReplyJournal, Transport
+from persona.running import Refs, RestartJournal, Tree
 
 _MODEL_STOP_SECONDS = 25.0
 """A step of the model cannot be interrupted; reading a large piece of prompt may take this long."""
@@ -39,9 +41,9 @@ class Parts:
     """What the tree is made of: the same actors talk in the terminal and on Discord, over other transports.
 
     `ingest` and `commands` build those two actors, which differ most; without `commands` there are none. `journal`
-    is None where nothing outlives the process. `embedder` builds the embedding model (on a thread, not loaded yet),
-    `vectors` keeps what it made; without them the memory goes by words alone. `memory_patience` is how long the start
-    waits for the memory, `send_seconds` how long the end waits for what is being sent.
+    and `history` are None where nothing outlives the process. `embedder` builds the embedding model (on a thread, not
+    loaded yet), `vectors` keeps what it made; without them the memory goes by words alone. `memory_patience` is how
+    long the start waits for the memory, `send_seconds` how long the end waits for what is being sent.
     """
 
     store: MessageStore
@@ -54,6 +56,7 @@ class Parts:
     ingest: Callable[[], IngestActor]
     commands: Callable[[], Actor] | None = None
     journal: ReplyJournal | None = None
+    history: History | None = None
     mutes: Mutes | None = None
     allowed: Callable[[Channel], bool] = lambda channel: channel.allowed
     embedder: Callable[[], Embedder] | None = None
@@ -117,7 +120,7 @@ def _watched(settings: Settings, refs: Refs, parts: Parts) -> list[ActorRef]:
 
 def _engine(settings: Settings, home: Home, refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
     def inference() -> InferenceActor:
-        return InferenceActor(parts.model.make, stall_seconds=settings.heartbeat.stall_seconds)
+        return InferenceActor(parts.model.make, switch=parts.model, stall_seconds=settings.heartbeat.stall_seconds)
 
     def memory() -> Memory:
         return memory_for(settings, home.memory)  # takes seconds to load, so on the retriever's thread
@@ -142,6 +145,8 @@ def _engine(settings: Settings, home: Home, refs: Refs, parts: Parts) -> tuple[C
 
 
 def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
+    late: deque[object] = deque()  # what waits for the responder outlives a crash of the gateway
+
     def responder() -> ResponderActor:
         return ResponderActor(
             store=parts.store,
@@ -151,6 +156,7 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
             coach=parts.coach,
             settings=parts.reply_settings,
             journal=parts.journal,
+            history=parts.history,
             mutes=parts.mutes,
             allowed=parts.allowed,
         )
@@ -163,6 +169,7 @@ def _chat(refs: Refs, parts: Parts) -> tuple[ChildSpec, ...]:
             ended=parts.ended,
             commands=refs.commands if parts.commands else None,
             journal=parts.journal,
+            late=late,
         )
 
     children = [

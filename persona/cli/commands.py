@@ -45,7 +45,14 @@ def _unit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["pull", "check"], help="pull: download it; check: verify what is configured")
+    parser.add_argument(
+        "action",
+        choices=["list", "use", "rollback", "remove", "pull", "check"],
+        help="list: show the models; use: let the persona speak with another one; rollback: with the one before; "
+        "remove: delete one; pull: download one; check: verify the one that would run",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="use, remove: which model")
+    parser.add_argument("--json", action="store_true", help="list, use, rollback: print JSON")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="Hugging Face repo (default: [model] repo)")
     parser.add_argument("--file", metavar="NAME", help="GGUF file in that repo (default: [model] file)")
     parser.add_argument(
@@ -121,8 +128,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="model",
         module="persona.cli.model",
-        summary="Download a real language model, or check the configured one.",
-        example="example:\n  python -m persona model pull\n  python -m persona model pull --embedding\n"
+        summary="Show, choose, download or check language models. A running persona follows the choice.",
+        example="example:\n  python -m persona model list\n  python -m persona model use server-2\n"
+        "  python -m persona model rollback\n  python -m persona model pull\n"
+        "  python -m persona model pull --embedding\n"
         "  python -m persona model check",
         add_options=_model_options,
     ),

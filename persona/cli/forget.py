@@ -136,10 +136,19 @@ def _print(outcome: _Outcome, *, as_json: bool) -> None:
         marks = [
             {"run": mark.run, "messages": mark.messages, "authors": mark.authors, "problem": mark.problem}
             for mark in outcome.marks
+            if mark.kind == "run"
         ]
-        print(json.dumps({"messages": outcome.messages, "marked_runs": marks}))
+        models = [
+            {"model": mark.run, "messages": mark.messages, "authors": mark.authors, "problem": mark.problem}
+            for mark in outcome.marks
+            if mark.kind == "model"
+        ]
+        print(json.dumps({"messages": outcome.messages, "marked_runs": marks, "marked_models": models}))
         return
     print(f"{outcome.messages:,} messages were forgotten.")
     for mark in outcome.marks:
         what = mark.problem or f"holds forgotten things ({mark.messages:,} messages, {mark.authors:,} people)"
-        print(f"run {printable(mark.run)} {what}: delete it and what was made from it, or train anew")
+        cure = "delete it and what was made from it, or train anew"
+        if mark.kind == "model":
+            cure = "train anew, then persona model use NAME and persona model remove this one"
+        print(f"{mark.kind} {printable(mark.run)} {what}: {cure}")

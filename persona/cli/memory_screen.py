@@ -95,7 +95,7 @@ def print_matches(matches: Sequence[Match], names: Mapping[ChannelId, str], stre
         console.print("Nothing comes to mind.")
         return
     table = Table()
-    heads = ("score", "words", "BM25", "meaning", "cosine", "age") if why else ("score",)
+    heads = ("score", "words", "BM25", "meaning", "cosine", "newness", "age") if why else ("score",)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for head in ("when", "where", "who", "what"):
@@ -115,5 +115,6 @@ def _stages(match: Match) -> tuple[str, ...]:
         "-" if match.word_score is None else f"{match.word_score:.2f}",
         "-" if match.vector_rank is None else f"#{match.vector_rank}",
         "-" if match.similarity is None else f"{match.similarity:.3f}",
+        "-" if match.recency_rank is None else f"#{match.recency_rank}",
         f"{match.age_days:,.0f} d x{match.age_factor:.2f}",
     )

@@ -1,30 +1,46 @@
-"""`persona model`: download a real language model, or check the configured one."""
+"""`persona model`: show, choose, download or check language models."""
 
 import argparse
 
-from persona.app import checked_engine
 from persona.config import load_settings
-from persona.errors import EXIT_DONE
+from persona.errors import EXIT_DONE, UsageError
+
+_NAMED = ("use", "remove")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pull or check; return the exit code.
+    """Carry out one action; return the exit code.
 
     Raises:
+        UsageError: a name is missing or too much, or there is no model of that name.
         DownloadError: the model could not be fetched.
-        ModelFileError: the configured model is missing or damaged.
+        ModelFileError: a model is missing, damaged, or does not fit this program.
+        RegistryError: the list of models cannot be read or written.
     """
+    if (arguments.name is not None) is not (arguments.action in _NAMED):
+        problem = "needs a name" if arguments.action in _NAMED else "takes no name"
+        raise UsageError(f"persona model {arguments.action} {problem}", cure="persona model list shows the names")
     settings = load_settings(arguments.config)
-    if arguments.action == "check":
-        from persona.app import llama_settings  # noqa: PLC0415
+    if arguments.action == "pull":
+        from persona.cli.pull import pull_embedding, pull_model  # noqa: PLC0415 - brings the network stack
 
-        checked_engine(settings)
-        print(f"{llama_settings(settings).path} is a whole model file")
+        if arguments.embedding is None:
+            pull_model(settings, repo=arguments.repo, file=arguments.file)
+        else:
+            pull_embedding(settings, name=arguments.embedding)
         return EXIT_DONE
-    from persona.cli.pull import pull_embedding, pull_model  # noqa: PLC0415 - brings the network stack
+    from persona.cli.model_choosing import ModelDesk  # noqa: PLC0415 - not needed for a download
 
-    if arguments.embedding is None:
-        pull_model(settings, repo=arguments.repo, file=arguments.file)
-    else:
-        pull_embedding(settings, name=arguments.embedding)
+    desk = ModelDesk(settings, as_json=arguments.json)
+    match arguments.action:
+        case "list":
+            desk.show()
+        case "use":
+            desk.use(arguments.name)
+        case "rollback":
+            desk.roll_back()
+        case "remove":
+            desk.remove(arguments.name)
+        case _:
+            desk.check()
     return EXIT_DONE

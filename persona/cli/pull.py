@@ -1,6 +1,7 @@
 """`persona model pull`: fetches models from a hub, with a bar, and says how to use them."""
 
 import contextlib
+import shlex
 from dataclasses import replace
 
 from persona.adapters.hub import Download, NoSuchFileError, fetch, progress_bar
@@ -21,7 +22,9 @@ def pull_model(settings: Settings, *, repo: str | None, file: str | None) -> Non
     wanted = gguf_download(settings.storage.models, repo=repo or model.repo, file=file or model.file, sha256=sha256)
     with progress_bar(wanted.target.name) as on_progress:
         path = fetch(wanted, on_progress=on_progress)
-    print(f'The model is there. To use it, put this into config.toml:\n\n[model]\npath = "{path}"')
+    print(f"The model is there. To use it:\n\n  python -m persona model use {shlex.quote(path.stem)}")
+    if model.path:
+        print("\nand take [model] path out of config.toml: it wins over that choice.")
 
 
 def pull_embedding(settings: Settings, *, name: str, endpoint: str | None = None) -> None:

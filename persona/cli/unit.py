@@ -31,8 +31,7 @@ def inspect(settings: Settings, config: Path | None) -> Installation:
     storage = settings.storage
     folder = chosen.parent
     reads = [Path(sys.prefix), Path(sys.base_prefix), _project(), chosen, storage.models]
-    if settings.model.path:
-        reads.append(Path(settings.model.path))
+    reads += [Path(path) for path in (settings.model.path, settings.memory.embedding_path) if path]
     owner = (folder if folder.exists() else Path(sys.prefix)).stat()
     return Installation(
         python=Path(sys.executable),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from persona.domain.prompt import Turn
 
@@ -56,7 +56,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The end of a reply with its cost; seconds are measured from the submission."""
+    """The end of a reply with its cost; seconds are measured from the submission. `model` is who wrote it, if known."""
 
     reason: FinishReason
     prompt_tokens: int
@@ -65,6 +65,7 @@ class Finished:
     dropped_lines: int
     first_token_seconds: float
     total_seconds: float
+    model: str = ""
 
 
 ChatEvent = TextDelta | Finished
@@ -153,4 +154,56 @@ class ChatModel(Protocol):
 
     async def close(self) -> None:
         """Stop and free it."""
+        ...
+
+
+class ModelCandidate(Protocol):
+    """Another model that is wanted in place of the one that runs."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    async def check(self) -> None:
+        """Check the file, off the loop.
+
+        Raises:
+            ModelFileError: it is missing, damaged, or was trained on other prompts than this program writes.
+        """
+        ...
+
+    def fits_beside(self) -> bool:
+        """Whether the machine has memory for it beside the one that runs."""
+        ...
+
+    def make(self) -> ChatModel:
+        """Return it, not opened yet."""
+        ...
+
+
+C = TypeVar("C", bound=ModelCandidate)
+
+
+class ModelSwitch(Protocol[C]):
+    """Knows which model is to run, also when that changes while it runs."""
+
+    def make(self) -> ChatModel:
+        """Return the model that was accepted last, not opened yet."""
+        ...
+
+    def opened(self, info: ModelInfo) -> None:
+        """Learn that a model was opened by `make` and answers from now on."""
+        ...
+
+    async def wanted(self, running: ModelInfo) -> C | None:
+        """Return another model that is wanted; None when the running one is, or when that one was refused already."""
+        ...
+
+    def accepted(self, candidate: C, info: ModelInfo) -> None:
+        """Learn that a candidate answers from now on."""
+        ...
+
+    def refused(self, candidate: C, error: Exception) -> None:
+        """Learn that a candidate cannot be used and the old model goes on."""
         ...

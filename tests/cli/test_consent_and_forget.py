@@ -230,6 +230,7 @@ def test_single_messages_are_forgotten(home, capsys):
     assert json.loads(out) == {
         "messages": 2,
         "marked_runs": [{"run": "first", "messages": 2, "authors": 0, "problem": ""}],
+        "marked_models": [],
     }
     assert len(holds(home / "data", f"{CANARY} number 0")) == 0
     assert query(home / "data" / "persona.db", "SELECT count(*) FROM messages") == [(4,)]

@@ -184,6 +184,17 @@ def test_this_installation_is_described(tmp_path: Path) -> None:
     assert any(config.is_relative_to(path) for path in installation.reads)
 
 
+def test_models_that_lie_elsewhere_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "embedding").mkdir()
+    (tmp_path / "own.gguf").touch()
+    config = tmp_path / "home" / "config.toml"
+    config.parent.mkdir()
+    config.write_text('[model]\npath = "../own.gguf"\n[memory]\nembedding_path = "../embedding"\n')
+    installation = inspect(load_settings(config, {}), config)
+    for path in (tmp_path / "embedding", tmp_path / "own.gguf"):
+        assert any(path.is_relative_to(shown.resolve()) for shown in installation.reads)
+
+
 @needs_systemd
 def test_the_command_prints_a_unit_that_verifies(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"

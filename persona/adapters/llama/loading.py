@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -72,7 +73,7 @@ def load(
 
 def _assemble(settings: LlamaSettings, file: ModelFile, model: Any, outputs: int) -> LoadedModel:
     vocabulary = Vocabulary(model)
-    _check_renderer(file, vocabulary)
+    _check_renderer(file.path, file.prompt_hash, vocabulary)
     template = choose_template(
         metadata_text(model, "tokenizer.chat_template"),
         commands=vocabulary.control_texts,
@@ -85,7 +86,7 @@ def _assemble(settings: LlamaSettings, file: ModelFile, model: Any, outputs: int
     wanted = settings.slots + (settings.resident if can_reuse else 0)
     sequences = min(wanted, int(api.llama_max_parallel_sequences()))
     info = ModelInfo(
-        name=model_name(model, file.path),
+        name=settings.name or model_name(model, file.path),
         path=str(file.path),
         sha256=file.sha256,
         context_tokens=context_tokens,
@@ -107,11 +108,26 @@ def _assemble(settings: LlamaSettings, file: ModelFile, model: Any, outputs: int
     )
 
 
-def _check_renderer(file: ModelFile, vocabulary: Vocabulary) -> None:
+def check_prompts(path: Path, trained_with: str) -> None:
+    """Check that a whole model file was trained on prompts as this program writes them; its weights are not loaded.
+
+    `trained_with` is the prompt hash that the file states.
+
+    Raises:
+        ModelFileError: it was trained with another prompt renderer, or its vocabulary cannot be loaded.
+    """
+    model = load_model(LlamaSettings(path=path), only_vocabulary=True)
+    try:
+        _check_renderer(path, trained_with, Vocabulary(model))
+    finally:
+        api.llama_model_free(model)
+
+
+def _check_renderer(path: Path, trained_with: str | None, vocabulary: Vocabulary) -> None:
     """Refuse a model that was trained on prompts written in another way than ours: it would read gibberish."""
-    if file.prompt_hash is not None and file.prompt_hash != prompt_hash(vocabulary.tokenize):
+    if trained_with is not None and trained_with != prompt_hash(vocabulary.tokenize):
         raise ModelFileError(
-            f"the model {file.path} was trained with another version of the prompt renderer",
+            f"the model {path} was trained with another version of the prompt renderer",
             cure="export it again with this version (python -m pipelines export), or use the version it came from",
         )
 

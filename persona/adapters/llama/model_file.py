@@ -2,6 +2,7 @@
 
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +70,13 @@ class ModelFile:
             return False
 
 
-def check_model_file(path: Path, *, sha256: str = "") -> ModelFile:
+def check_model_file(path: Path, *, sha256: str = "", on_bytes: Callable[[int], None] = lambda _: None) -> ModelFile:
     """Check that a file is a whole GGUF language model with the right hash.
 
     Args:
         path: the file.
         sha256: what it must hash to; "" uses the `.sha256` file beside it, where there is one.
+        on_bytes: called with how many bytes were read so far, for progress.
 
     Raises:
         ModelFileError: it is missing, damaged or no language model; names the file and the cure.
@@ -83,7 +85,7 @@ def check_model_file(path: Path, *, sha256: str = "") -> ModelFile:
         stamp = _stamp_of_file(path)
         header = read_header(path)
         _check_kind(path, header)
-        digest = hash_file(path)
+        digest = hash_file(path, on_bytes=on_bytes)
         expected = (sha256 or _hash_beside(path)).lower()
     except GgufError as error:
         raise ModelFileError(f"the model file {path} {error}", cure=_FETCH_AGAIN) from None

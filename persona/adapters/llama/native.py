@@ -82,18 +82,19 @@ def native_log() -> NativeLog:
     return receiver
 
 
-def load_model(settings: LlamaSettings) -> Any:
-    """Load a model and return its handle (`llama_model_free` it).
+def load_model(settings: LlamaSettings, *, only_vocabulary: bool = False) -> Any:
+    """Load a model, or its vocabulary alone, and return its handle (`llama_model_free` it).
 
     Raises:
         ModelFileError: llama.cpp cannot load it; says why.
     """
     messages = native_log()
     messages.take_error()
-    if settings.gpu_layers and not api.llama_supports_gpu_offload():
+    if settings.gpu_layers and not only_vocabulary and not api.llama_supports_gpu_offload():
         log.warning("gpu_layers_ignored", reason="this build of llama-cpp-python has no GPU support")
     params = api.llama_model_default_params()
     params.n_gpu_layers = settings.gpu_layers
+    params.vocab_only = only_vocabulary
     with exit_guard():
         model = api.llama_model_load_from_file(os.fsencode(settings.path), params)
     if not model:

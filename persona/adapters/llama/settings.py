@@ -24,6 +24,7 @@ class LlamaSettings:
 
     Attributes:
         path: the GGUF file.
+        name: what the model is called; "" takes what it calls itself.
         sha256: what the file must hash to (64 hexadecimal digits); "" trusts a `.sha256` file beside it, if any.
         context_tokens: the context window of one reply; 0 takes the model's own, up to 4096.
         slots: replies that are written at the same time.
@@ -38,6 +39,7 @@ class LlamaSettings:
     """
 
     path: Path
+    name: str = ""
     sha256: str = ""
     context_tokens: int = 0
     slots: int = 2
