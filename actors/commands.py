@@ -11,21 +11,10 @@ from actors.commanding.status import StatusCommand, StatusReport
 from actors.commanding.support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
 from actors.kernel import Actor, ActorCrashed, ActorRef, ActorStopped, AskTimeout
 from actors.messages import Ping, Respond
+from persona.domain.command_rights import AdminRules, is_direct, is_machine, may_use
 from persona.domain.command_texts import AboutBot, help_text
-from persona.domain.commands import (
-    COMMANDS,
-    AdminRules,
-    Answer,
-    Audience,
-    CommandSpec,
-    Invocation,
-    Via,
-    find_command,
-    is_direct,
-    is_machine,
-    may_use,
-)
-from persona.errors import PersonaError, StoreError
+from persona.domain.commands import COMMANDS, Answer, Audience, CommandSpec, Invocation, Via, find_command
+from persona.errors import PersonaError, StoreError, UsageError
 from persona.ports import AuditEntry, CommandInvoked, ConsentLedger, Desk, IngestProgress, MessageStore
 
 __all__ = ["CommandsActor", "StatusReport"]
@@ -97,7 +86,9 @@ class CommandsActor(Actor):
             memory=memory,
             now=now,
         )
-        self._fetch = FetchCommand(ingest=ingest, allow_list=allow_list, every=progress_seconds)
+        self._fetch = FetchCommand(
+            ingest=ingest, store=store, allow_list=allow_list, rules=rules, every=progress_seconds
+        )
         report = StatusCommand(
             desk=desk, store=store, progress=progress, gateway=gateway, ingest=ingest, report=status, now=now
         )
@@ -168,17 +159,24 @@ class CommandsActor(Actor):
         meant = replace(invocation, command=spec.meaning, options={**spec.adding, **invocation.options})
         try:
             return await self._handlers[spec.meaning](meant)
-        except RefusedError as refusal:
-            return done(str(refusal), outcome=f"refused: {refusal}")
-        except StoreError as error:
-            self.context.log.error("command_failed", command=spec.name, reason=str(error))  # noqa: TRY400 - one line
-            return done(_FAILED, outcome=f"failed: {error}")
         except PersonaError as error:
-            self.context.log.warning("command_not_done", command=spec.name, reason=str(error))
-            return done(f"{_sentence(str(error))}", outcome=f"failed: {error}")
+            return self._not_done(spec, error)
         except Exception as error:  # answered and logged: see the class
             self.context.log.exception("command_crashed", command=spec.name)
             return done(_FAILED, outcome=f"failed: {type(error).__name__}")
+
+    def _not_done(self, spec: CommandSpec, error: PersonaError) -> Done:
+        """Return the answer to a command that came to nothing for a reason that is known."""
+        match error:
+            case RefusedError():
+                return done(str(error), outcome=f"refused: {error}")
+            case UsageError():  # its words repeat the value: for the answer alone
+                return done(_sentence(str(error)), outcome="refused: not a value it can have")
+            case StoreError():
+                self.context.log.error("command_failed", command=spec.name, reason=str(error))
+                return done(_FAILED, outcome=f"failed: {error}")
+        self.context.log.warning("command_not_done", command=spec.name, reason=str(error))
+        return done(_sentence(str(error)), outcome=f"failed: {error}")
 
     async def _run_fetch(self, invocation: Invocation) -> Done:
         async def show(answer: Answer) -> bool:
@@ -202,8 +200,13 @@ class CommandsActor(Actor):
         return True
 
     async def _audit(self, spec: CommandSpec, invocation: Invocation, outcome: str) -> None:
-        """Write down who did what; what cannot be written is logged at least."""
-        given = " ".join(f"{name}={value}" for name, value in invocation.options.items())
+        """Write down who did what; what cannot be written is logged at least.
+
+        Of what was refused or failed, only that: its values can be anything that somebody typed.
+        """
+        carried_out = not outcome.startswith(("refused", "failed"))
+        values = invocation.options if carried_out else {}
+        given = " ".join(f"{name}={value}" for name, value in values.items())
         entry = AuditEntry(
             at=self._now(),
             author_id=invocation.caller.author.id,

@@ -165,8 +165,8 @@ class IngestActor(Actor):
             case Forget():
                 self.spawn(self._forget(message, self.respond_later()), name="forget")
                 return LATER
-            case DescribeFetch():
-                return FetchStatus(running=False) if self._catch_up is None else self._catch_up.status()
+            case DescribeFetch(guild_id=guild_id):
+                return FetchStatus(running=False) if self._catch_up is None else self._catch_up.status(guild_id)
             case Ping():
                 return self.describe()
         return None

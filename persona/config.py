@@ -36,7 +36,7 @@ class PersonaSection(Section):
 class ModelSection(Section):
     """The language model."""
 
-    path: str = Field("", description='A GGUF file; "" uses the built-in demo, a toy that needs no download.')
+    path: str = Field("", description='A GGUF file; "" takes the model chosen with `persona model use`, else the demo.')
     repo: str = Field("Qwen/Qwen2.5-3B-Instruct-GGUF", description="Hugging Face repo that `persona model pull` reads.")
     file: str = Field("qwen2.5-3b-instruct-q4_k_m.gguf", description="The file of that repo.")
     sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="Checked before the model is loaded, if given.")

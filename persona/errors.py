@@ -3,7 +3,8 @@
 PersonaError                 1  something failed; the line says what and what to do
 ├── UsageError               2  the command line asks for something that does not go together
 ├── ConfigError             78  a setting is wrong: names the key and the cure
-│   └── ModelFileError      78  the model file is missing, damaged or not ours
+│   ├── ModelFileError      78  the model file is missing, damaged or not ours
+│   └── RegistryError       78  the list of models is damaged
 ├── StoreError               1  the database cannot be used
 │   └── StoreMismatchError  78  the file is not a Persona database, or is from a newer version
 ├── MemoryIndexError         1  the search index failed; it can be rebuilt from the database
@@ -54,6 +55,10 @@ class ConfigError(PersonaError):
 
 class ModelFileError(ConfigError):
     """The model file is missing, damaged, or does not fit this program."""
+
+
+class RegistryError(ConfigError):
+    """The list of models is damaged, or cannot be read or written."""
 
 
 class StoreError(PersonaError):

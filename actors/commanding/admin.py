@@ -155,7 +155,7 @@ class AdminCommands:
         """Give the reasons of the last decisions in this channel, or of the message that the command answers."""
         if invocation.target is not None:
             record = await self._desk.reply_to(invocation.target)
-            if record is None:
+            if record is None or record.channel_id != invocation.channel.id:
                 raise RefusedError("Nothing is known about that message; reply to one that the bot wrote.")
             return done(_decision_line(record))
         records = await self._desk.decisions(invocation.channel.id, _DECISIONS_SHOWN)

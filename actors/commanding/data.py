@@ -7,6 +7,7 @@ from actors.commanding.support import Done, RefusedError, asked, can_press, done
 from actors.kernel import ActorRef
 from actors.messages import Forget
 from persona.domain.chat import AuthorId
+from persona.domain.command_rights import AdminRules, is_admin, is_direct
 from persona.domain.command_texts import (
     CONSENT_CARD,
     FORGET_FIRST,
@@ -18,14 +19,11 @@ from persona.domain.commands import (
     EVERYTHING,
     STORING,
     TRAINING,
-    AdminRules,
     Answer,
     Button,
     File,
     Invocation,
     Via,
-    is_admin,
-    is_direct,
 )
 from persona.domain.consent import Choice, Entry, Scope, Source
 from persona.ports import ConsentLedger, MessageStore
@@ -88,7 +86,7 @@ class DataCommands:
         here, direct = invocation.channel.guild_id, is_direct(invocation.channel)
         listed = await self._store.channels(allowed_only=True)
         held = await self._ledger.standing(invocation.caller.author.id, here)
-        channels = [channel for channel in listed if direct or channel.guild_id == here]
+        channels = [channel for channel in listed if channel.guild_id == here]
         # The reader's own standing is nobody else's business: a typed command is answered for all to see.
         shown = held if invocation.via is not Via.PREFIX else None
         return done(botdata_text(self._about, channels, held=shown, memory=self._memory, direct=direct))

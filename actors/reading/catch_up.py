@@ -4,22 +4,21 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
 from actors.kernel import Responder
 from actors.messages import FetchStatus
-from actors.reading.catch_up_round import CatchUpSettings, Round, Surrounded
-from actors.reading.channel_list import ChannelList, parents_of_threads
+from actors.reading.catch_up_round import CatchUpSettings, Round, Spawn, Surrounded
+from actors.reading.channel_list import ChannelList, parents_of_threads, unlisted
 from actors.reading.fetch_figures import FetchFigures
 from actors.reading.history_reader import HistoryReader, Target
 from actors.reading.link_session import LinkSession
 from actors.reading.pace_gate import PaceGate
-from persona.domain.catching_up import NEWEST, order
-from persona.domain.chat import AuthorId, Channel, ChannelId, ChannelKind, Message
+from persona.domain.catching_up import order
+from persona.domain.chat import AuthorId, Channel, ChannelId, ChannelKind, GuildId, Message
 from persona.domain.pacing import Pacer
 from persona.errors import AccessError, PersonaError, StoreError, TransportError
 from persona.ports import History, IngestProgress, MessageStore, Page, ReadableChannel, StoreCounts
@@ -29,8 +28,6 @@ _FRESH, _ARCHIVED, _AGAIN = 0, 1, 2
 
 _LIST = "the list of channels"
 _NOT_PERMITTED = "reading its history is not permitted (grant 'Read Message History')"
-
-Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
 class CatchUp:
@@ -95,9 +92,9 @@ class CatchUp:
 
     # --- what others ask for ---
 
-    def status(self) -> FetchStatus:
-        """Return how far it is."""
-        return self._figures.status()
+    def status(self, guild_id: GuildId | None = None) -> FetchStatus:
+        """Return how far it is, with one server where one is given."""
+        return self._figures.status(guild_id)
 
     def restart(self) -> None:
         """Begin anew with every channel: the session is new, anything may have been missed."""
@@ -137,7 +134,7 @@ class CatchUp:
         if listing is not None:
             listing.extra[channel.id] = channel
         elif channel.kind is ChannelKind.THREAD:
-            self._start(given=(_unlisted(channel),))
+            self._start(given=(unlisted(channel),))
         else:
             self.fetch(frozenset({channel.id}))
 
@@ -241,7 +238,7 @@ class CatchUp:
         current.listed = True
         found = {each.channel.id: each for each in listed.values() if current.includes(each.channel)}
         for channel in current.extra.values():
-            found.setdefault(channel.id, _unlisted(channel))
+            found.setdefault(channel.id, unlisted(channel))
         allowed = [each for each in found.values() if each.channel.allowed]
         for each in allowed:
             if not each.may_read:
@@ -298,10 +295,5 @@ class CatchUp:
 
     async def stored(self, channel: Channel, page: Page, counts: StoreCounts) -> None:
         """Count a page that is stored, and tell of it."""
-        self._figures.page(len(page.messages), counts)
+        self._figures.page(channel, len(page.messages), counts)
         await self._around.found(channel, page, self._self_id)
-
-
-def _unlisted(channel: Channel) -> ReadableChannel:
-    """Return a channel that was seen and not listed: if and what can be read there will show."""
-    return ReadableChannel(channel=channel, may_read=True, last_message_id=NEWEST)

@@ -1,15 +1,18 @@
 """What catching up is made of: its settings, what it needs around it, and one round over the channels."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.kernel import Responder
 from actors.reading.history_reader import Patience
 from persona.domain.catching_up import Rules
 from persona.domain.chat import AuthorId, Channel, ChannelId, Message
 from persona.ports import Page, ReadableChannel
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
+"""Starts a task that ends with the actor, with a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

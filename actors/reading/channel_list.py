@@ -9,7 +9,7 @@ import structlog
 from actors.reading.history_reader import Target
 from actors.reading.link_session import LinkSession
 from actors.reading.pace_gate import PaceGate
-from persona.domain.catching_up import Rules, Standing, may_hold_changes, plan, window_start
+from persona.domain.catching_up import NEWEST, Rules, Standing, may_hold_changes, plan, window_start
 from persona.domain.chat import Channel, ChannelId, ChannelKind, MessageId
 from persona.ports import History, IngestProgress, MessageStore, ReadableChannel, ThreadPage
 
@@ -137,3 +137,8 @@ class ChannelList:
 def parents_of_threads(readable: Iterable[ReadableChannel]) -> list[Channel]:
     """Return the channels among these that can have threads."""
     return [each.channel for each in readable if each.channel.kind in _HAS_THREADS]
+
+
+def unlisted(channel: Channel) -> ReadableChannel:
+    """Return a channel that was seen and not listed: if and what can be read there will show."""
+    return ReadableChannel(channel=channel, may_read=True, last_message_id=NEWEST)

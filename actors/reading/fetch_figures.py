@@ -1,12 +1,13 @@
 """Counts what catching up does, for whoever asks how far it is."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from actors.messages import FetchStatus
+from actors.messages import ChannelTrouble, FetchStatus
 from actors.reading.history_reader import Target
 from persona.domain.catching_up import seconds_left
-from persona.domain.chat import Channel, ChannelId
+from persona.domain.chat import Channel, ChannelId, GuildId
 from persona.ports import StoreCounts
 
 
@@ -19,10 +20,11 @@ class FetchFigures:
     began: float = 0.0
     ended: float | None = 0.0
     requests_before: int = 0
-    messages: int = 0
-    added: int = 0
+    messages: Counter[GuildId] = field(default_factory=Counter)
+    added: Counter[GuildId] = field(default_factory=Counter)
     targets: dict[ChannelId, Target] = field(default_factory=dict)
-    troubles: dict[str, str] = field(default_factory=dict)
+    list_trouble: str = ""
+    troubles: dict[ChannelId, ChannelTrouble] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Start from zero, unless it is running."""
@@ -30,7 +32,9 @@ class FetchFigures:
             return
         self.began, self.ended = self.clock(), None
         self.requests_before = self.requests()
-        self.messages = self.added = 0
+        self.messages.clear()
+        self.added.clear()
+        self.list_trouble = ""
         self.targets.clear()
         self.troubles.clear()
 
@@ -38,32 +42,45 @@ class FetchFigures:
         """Nothing is being read any more."""
         self.ended = self.clock()
 
-    def page(self, messages: int, counts: StoreCounts) -> None:
+    def page(self, channel: Channel, messages: int, counts: StoreCounts) -> None:
         """Count a page that is stored."""
-        self.messages += messages
-        self.added += counts.added
+        self.messages[channel.guild_id] += messages
+        self.added[channel.guild_id] += counts.added
 
     def trouble(self, channel: Channel | None, error: object) -> None:
         """Note what is wrong with a channel (None: with all of them)."""
-        name = "the list of channels" if channel is None else f"#{channel.name}"
-        self.troubles[name] = f"{name}: {error}"
+        if channel is None:
+            self.list_trouble = f"the list of channels: {error}"
+        else:
+            self.troubles[channel.id] = ChannelTrouble(channel=channel, problem=str(error))
 
-    def status(self) -> FetchStatus:
-        """Return how far it is."""
+    def status(self, guild_id: GuildId | None = None) -> FetchStatus:
+        """Return how far it is, with the channels of one server alone where one is given."""
         running = self.ended is None
         seconds = (self.clock() if self.ended is None else self.ended) - self.began
-        rate = self.messages / seconds if seconds > 0 else 0.0
-        targets = self.targets.values()
+        targets = [each for each in self.targets.values() if guild_id in {None, each.channel.guild_id}]
+        troubles = [each for each in self.troubles.values() if guild_id in {None, each.channel.guild_id}]
+        messages, added = (
+            counts.total() if guild_id is None else counts[guild_id] for counts in (self.messages, self.added)
+        )
+        rate = messages / seconds if seconds > 0 else 0.0
         readings = [reading for target in targets if (reading := target.reading())]
         waiting = sum(target.plan.fresh is not None and target.started is None for target in targets)
         return FetchStatus(
             running=running,
             channels_done=sum(target.done for target in targets),
-            channels_total=len(self.targets),
-            messages=self.messages,
-            added=self.added,
+            channels_total=len(targets),
+            messages=messages,
+            added=added,
             requests=self.requests() - self.requests_before,
             messages_per_second=rate,
             seconds_left=seconds_left(readings, waiting=waiting, messages_per_second=rate) if running else None,
-            troubles=tuple(self.troubles.values()),
+            troubles=tuple(self._named(troubles)),
+            channel_troubles=tuple(troubles),
         )
+
+    def _named(self, troubles: Iterable[ChannelTrouble]) -> Iterator[str]:
+        if self.list_trouble:
+            yield self.list_trouble
+        for trouble in troubles:
+            yield f"#{trouble.channel.name}: {trouble.problem}"

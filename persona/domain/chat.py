@@ -102,13 +102,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """New text for a stored message; of two edits the newer `edited_at` wins. `author_id` as far as it is known."""
+    """New text for a stored message; of two edits the newer `edited_at` wins. `author_id` as far as it is known.
+
+    `mentions` and `attachments` are what the message has now; None where the event does not say, so nothing changes.
+    """
 
     message_id: MessageId
     channel_id: ChannelId
     content: str
     edited_at: datetime
     author_id: AuthorId | None = None
+    mentions: tuple[Author, ...] | None = None
+    attachments: tuple[Attachment, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

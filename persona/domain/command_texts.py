@@ -121,7 +121,9 @@ def botdata_text(
     names = {channel.id for channel in channels}
     places = [place(channel.id) for channel in channels if channel.parent_id not in names]
     where = "No channel at the moment."
-    if places:
+    if direct:  # which servers the reader is on is not known here
+        where = "The channels on each server's list, which `/botdata` names there; nothing else, no direct messages."
+    elif places:
         more = f" and {len(places) - _SHOWN_CHANNELS} more" if len(places) > _SHOWN_CHANNELS else ""
         where = f"{', '.join(places[:_SHOWN_CHANNELS])}{more}, with their threads; nothing else, no direct messages."
     use = "It reads the talk at hand" + (", and older talk that fits" if memory else "") + ", to answer like a regular."

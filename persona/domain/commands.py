@@ -1,16 +1,13 @@
 """The commands people give the persona on the server: one definition for slash commands, `!` prefix and menus.
 
-Who may: everybody may use the public ones; the admin ones take the owner, an id or a role named in config.toml, or
-Discord's Manage Server permission. Webhooks and bots may use none, and get no answer: two programs that answer each
-other do not stop. In a direct message there is no server whose settings could be meant, and a person's rights are not
-known there: only the commands about one's own data work, and choices made there hold on every server.
+Who may use which: `command_rights`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from persona.domain.chat import Author, AuthorId, Channel, ChannelKind, MessageId
+from persona.domain.chat import Author, AuthorId, Channel, ChannelId, MessageId
 
 OptionValue = str | int | float | bool
 
@@ -26,13 +23,19 @@ class Via(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who gave a command; the rights are those on the server it was given on, as the transport knows them."""
+    """Who gave a command; the rights are those on the server it was given on, as the transport knows them.
+
+    `is_owner`: the bot is theirs. `may_manage`: the server is theirs, or they may manage it. `only_server`: the bot is
+    on no other one. `sees` are that server's channels that they can see, as far as an admin command may name them.
+    """
 
     author: Author
     role_ids: frozenset[int] = frozenset()
     is_owner: bool = False
     may_manage: bool = False
+    only_server: bool = False
     is_webhook: bool = False
+    sees: frozenset[ChannelId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +130,9 @@ class CommandSpec:
     """One command.
 
     `private` answers are shown to the caller alone where that is possible; `direct` ones work in direct messages.
-    `changes` marks those that are written down in the audit trail. `stands_for` is set for an old name: the command
-    that is meant, and the options to add.
+    `changes` marks those that are written down in the audit trail, `everywhere` admin commands that concern every
+    server the bot is on, and not just the one they are given on. `stands_for` is set for an old name: the command that
+    is meant, and the options to add.
     """
 
     name: str
@@ -137,6 +141,7 @@ class CommandSpec:
     private: bool = True
     direct: bool = False
     changes: bool = False
+    everywhere: bool = False
     options: tuple[OptionSpec, ...] = ()
     stands_for: str = ""
     adding: Mapping[str, OptionValue] = field(default_factory=dict)
@@ -145,56 +150,6 @@ class CommandSpec:
     def meaning(self) -> str:
         """The command that is carried out."""
         return self.stands_for or self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminRules:
-    """Who may use the admin commands beside the owner and those who may manage the server."""
-
-    author_ids: frozenset[int] = frozenset()
-    role_ids: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether somebody may use a command; `why` is a sentence, "" when they get no answer at all."""
-
-    allowed: bool
-    why: str
-
-
-NO_ADMIN = "Only the people who look after this server may use that command."
-NOT_HERE = "That command works on a server only; here there are: {names}."
-
-
-def is_machine(caller: Caller) -> bool:
-    """Say whether a command comes from a bot or a webhook: it is neither carried out nor answered."""
-    return caller.is_webhook or caller.author.is_bot
-
-
-def is_admin(caller: Caller, rules: AdminRules) -> bool:
-    """Say whether somebody may use the admin commands on the server they are on."""
-    if is_machine(caller):
-        return False
-    named = caller.author.id in rules.author_ids or bool(caller.role_ids & rules.role_ids)
-    return caller.is_owner or caller.may_manage or named
-
-
-def may_use(spec: CommandSpec, caller: Caller, rules: AdminRules, *, direct: bool = False) -> Verdict:
-    """Decide whether somebody may use a command; `direct` in a direct message. Why: see the module."""
-    if is_machine(caller):
-        return Verdict(allowed=False, why="")
-    if direct and not spec.direct:
-        names = ", ".join(f"/{each.name}" for each in COMMANDS if each.direct)
-        return Verdict(allowed=False, why=NOT_HERE.format(names=names))
-    if spec.audience is Audience.ADMIN and not is_admin(caller, rules):
-        return Verdict(allowed=False, why=NO_ADMIN)
-    return Verdict(allowed=True, why="")
-
-
-def is_direct(channel: Channel) -> bool:
-    """Say whether a channel is a direct message."""
-    return channel.kind is ChannelKind.DIRECT
 
 
 def find_command(name: str) -> CommandSpec | None:
@@ -226,9 +181,22 @@ def _setting_value(kind: OptionKind) -> OptionSpec:
     return OptionSpec(name="value", summary="The new value.", kind=kind, required=True, setting=True)
 
 
-def _admin(name: str, summary: str, *options: OptionSpec, private: bool = True, changes: bool = True) -> CommandSpec:
+def _admin(
+    name: str,
+    summary: str,
+    *options: OptionSpec,
+    private: bool = True,
+    changes: bool = True,
+    everywhere: bool = False,
+) -> CommandSpec:
     return CommandSpec(
-        name=name, summary=summary, options=options, private=private, changes=changes, audience=Audience.ADMIN
+        name=name,
+        summary=summary,
+        options=options,
+        private=private,
+        changes=changes,
+        everywhere=everywhere,
+        audience=Audience.ADMIN,
     )
 
 
@@ -238,6 +206,7 @@ def _old_name(name: str, setting: str, summary: str, kind: OptionKind) -> Comman
         summary=summary,
         audience=Audience.ADMIN,
         changes=True,
+        everywhere=True,
         options=(_setting_value(kind),),
         stands_for="settings",
         adding={"name": setting},
@@ -252,12 +221,13 @@ _SCOPES = (EVERYTHING, STORING, TRAINING)
 _HERE = OptionSpec(name="channel", summary="Which channel; without it, this one.", kind=OptionKind.CHANNEL)
 
 COMMANDS: tuple[CommandSpec, ...] = (
-    _admin("status", "How it is: connection, model, memory, health.", changes=False),
+    _admin("status", "How it is: connection, model, memory, health.", changes=False, everywhere=True),
     _admin(
         "settings",
         "Shows the settings, or changes one.",
         OptionSpec(name="name", summary="Which setting.", choices=tuple(SETTING_KEYS)),
         OptionSpec(name="value", summary=f'The new value; "{RESET}" goes back to config.toml.', setting=True),
+        everywhere=True,
     ),
     _old_name("setrate", "rate", "How often it joins in unasked.", OptionKind.NUMBER),
     _old_name("settemp", "temperature", "How lively it talks.", OptionKind.NUMBER),
@@ -273,7 +243,7 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "Reads the history of a channel, or of all.",
         OptionSpec(name="channel", summary="Which channel; without it, all.", kind=OptionKind.CHANNEL),
     ),
-    _admin("restart", "Ends and begins anew."),
+    _admin("restart", "Ends and begins anew.", everywhere=True),
     _admin(
         "mute",
         "Keeps quiet in this channel for a while.",

@@ -44,7 +44,8 @@ class Match:
     """A recollection with what each stage of the search thought of it.
 
     Ranks begin at 1 and are None where a stage did not find it. `word_score` is BM25, `similarity` the cosine (-1..1),
-    `age_factor` (0..1) what its age leaves of the score. The recollection's score is what decides.
+    `recency_rank` its place among all candidates, the newest first, `age_factor` (0..1) what its age leaves of the
+    score. The recollection's score is what decides.
     """
 
     recollection: Recollection
@@ -52,6 +53,7 @@ class Match:
     word_score: float | None = None
     vector_rank: int | None = None
     similarity: float | None = None
+    recency_rank: int | None = None
     age_days: float = 0.0
     age_factor: float = 1.0
 

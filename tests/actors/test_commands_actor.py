@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,12 +11,13 @@ from structlog.testing import capture_logs
 from actors.commanding.status import StatusReport
 from actors.commands import CommandsActor
 from actors.kernel import LATER, Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.messages import DescribeFetch, Fetch, FetchStatus, Forget, Muted, Ping, Respond
+from actors.messages import ChannelTrouble, DescribeFetch, Fetch, FetchStatus, Forget, Muted, Ping, Respond
 from persona.allow_list import AllowList
 from persona.config import Settings
 from persona.domain.chat import Author, AuthorId, Channel, ChannelId, ChannelKind, GuildId, MessageId
+from persona.domain.command_rights import NO_ADMIN, NO_KEEPER, AdminRules
 from persona.domain.command_texts import AboutBot
-from persona.domain.commands import COMMANDS, AdminRules, Audience, Caller, Invocation, Via
+from persona.domain.commands import COMMANDS, Audience, Caller, Invocation, Via
 from persona.domain.consent import Choice, Scope, Standing
 from persona.errors import DeliveryError, PersonaError
 from persona.live_settings import LiveSettings
@@ -35,10 +37,15 @@ BOSS = Author(id=AuthorId(9), name="boss", display_name="Boss")
 RULES = AdminRules(author_ids=frozenset({20}), role_ids=frozenset({30}))
 
 CALLERS = {
-    "owner": Caller(author=BOSS, is_owner=True),
+    "owner": Caller(author=BOSS, is_owner=True, sees=frozenset(map(ChannelId, (100, *range(110, 120), 300)))),
     "configured id": Caller(author=Author(id=AuthorId(20), name="x", display_name="x")),
     "configured role": Caller(author=Author(id=AuthorId(21), name="x", display_name="x"), role_ids=frozenset({30})),
-    "manage server": Caller(author=Author(id=AuthorId(22), name="x", display_name="x"), may_manage=True),
+    "manage server": Caller(
+        author=Author(id=AuthorId(22), name="x", display_name="x"), may_manage=True, only_server=True
+    ),
+    "one of several": Caller(
+        author=Author(id=AuthorId(23), name="x", display_name="x"), may_manage=True, sees=frozenset({ChannelId(100)})
+    ),
     "member": Caller(author=ANN),
     "webhook": Caller(author=BOSS, is_owner=True, is_webhook=True),
     "bot": Caller(author=Author(id=AuthorId(20), name="x", display_name="x", is_bot=True), may_manage=True),
@@ -234,7 +241,10 @@ def test_every_command_works_for_those_it_is_for_and_does_nothing_for_others(tmp
                 world.invoke(name, who=who, via=via, options=HARMLESS.get(name))
             if spec.audience is Audience.ADMIN:
                 answer = await world.ask(name, who="member", via=via, options=HARMLESS.get(name))
-                assert answer.text == "Only the people who look after this server may use that command."
+                assert answer.text == NO_ADMIN
+            if spec.everywhere:
+                answer = await world.ask(name, who="one of several", via=via, options=HARMLESS.get(name))
+                assert answer.text == NO_KEEPER
             if not spec.direct:
                 who = "owner" if spec.audience is Audience.ADMIN else "member"
                 answer = await world.ask(name, who=who, via=via, channel=DIRECT, options=HARMLESS.get(name))
@@ -249,7 +259,8 @@ def test_every_command_works_for_those_it_is_for_and_does_nothing_for_others(tmp
         assert len(world.answers) >= shown + 4
         refused = [entry for entry in await world.trail() if entry[3] == "refused: not permitted"]
         expected = 4 if spec.audience is Audience.ADMIN else 0  # a member and a direct message, both ways
-        assert len(refused) == expected
+        assert len(refused) == expected + 2 * spec.everywhere
+        assert {entry[2] for entry in refused} <= {"in 100", "in 400"}
 
     world_fetch_done(play, name, tmp_path)
 
@@ -307,7 +318,26 @@ def test_a_value_that_is_not_allowed_gets_the_range_as_the_answer(tmp_path, comm
         answer = await world.ask(command, options=options)
         assert "allowed: 0 to 1" in answer.text
         assert world.live.current == Settings()
-        assert (await world.trail())[0][3].startswith("failed: rate cannot be")
+        assert (await world.trail())[0][2:] == ("in 100", "refused: not a value it can have")
+
+    playing(tmp_path, play)
+
+
+def test_what_a_refused_command_said_is_written_down_nowhere(tmp_path):
+    words = "my address is 12 oak lane"
+    given = [("settings", {"name": "rate", "value": words}), ("setrate", {"value": words}), ("restart", {"x": words})]
+
+    async def play(world):
+        with capture_logs() as lines:
+            for command, options in given:
+                await world.ask(command, who="member", options=options)
+                if command != "restart":
+                    await world.ask(command, options=options)
+        assert words not in str(lines)
+        trail = await world.trail()
+        assert words not in str(trail)
+        assert [entry[3] for entry in trail if entry[0] == 9] == ["refused: not a value it can have"] * 2
+        assert [entry[3] for entry in trail if entry[0] == 2] == ["refused: not permitted"] * 3
 
     playing(tmp_path, play)
 
@@ -401,16 +431,78 @@ def test_fetch_shows_how_far_it_is_in_place_and_what_it_brought(tmp_path):
         assert len([1 for message in world.told if isinstance(message, Fetch)]) == 1
         assert (await world.ask("fetch")).text == "That is still being done."
         world.fetch_status = FetchStatus(
-            running=False, channels_done=2, messages=2000, added=900, troubles=tuple(f"#c{n}: gone" for n in range(7))
+            running=False,
+            channels_done=2,
+            messages=2000,
+            added=900,
+            troubles=("#secret: gone",),
+            channel_troubles=(
+                ChannelTrouble(channel=replace(ELSEWHERE, name="secret"), problem="gone"),
+                ChannelTrouble(channel=replace(KITCHEN, id=ChannelId(101), name="secret"), problem="gone"),
+                *(ChannelTrouble(channel=replace(KITCHEN, id=ChannelId(110 + n)), problem="gone") for n in range(7)),
+            ),
         )
         world.fetch_done.set()
         await world.until(lambda: any(one == number and answer.done for one, answer in world.answers))
         final = next(answer.text for one, answer in world.answers if one == number and answer.done)
-        assert final.startswith("Done: 2,000 messages read in 2 channels, 900 of them new.\n• #c0: gone")
+        assert final.startswith("Done: 2,000 messages read in 2 channels, 900 of them new.\n• <#110>: gone")
         assert final.endswith("and 2 more; the log names them")
+        assert not any(word in final for word in ("secret", "kitchen", "300", "101"))
+        asked = [message.guild_id for message in world.told if isinstance(message, DescribeFetch)]
+        assert set(asked) == {GUILD}
         assert (await world.trail())[0][3] == "2000 read, 900 new"
 
     playing(tmp_path, play, fixed=(100,))
+
+
+def test_fetching_everything_is_everything_of_ones_own_server_but_for_keepers(tmp_path):
+    async def play(world):
+        world.fetch_done = asyncio.Event()
+        world.fetch_done.set()
+        answer = await world.ask("fetch", who="one of several")
+        assert answer.text.startswith("No channel of this server is on the list")
+        await world.store.put_channels([replace(each, allowed=True) for each in (KITCHEN, ELSEWHERE)])
+        for who in ("one of several", "owner", "manage server"):
+            assert (await world.ask("fetch", who=who)).text.startswith("Done")
+        wanted = [message.channel_ids for message in world.told if isinstance(message, Fetch)]
+        assert wanted == [{KITCHEN.id}, None, None]
+
+    playing(tmp_path, play)
+
+
+def test_a_thread_is_named_to_whoever_sees_its_channel(tmp_path):
+    async def play(world):
+        world.fetch_done = asyncio.Event()
+        world.fetch_done.set()
+        thread = Channel(id=ChannelId(190), guild_id=GUILD, name="t", kind=ChannelKind.THREAD, parent_id=KITCHEN.id)
+        hidden = replace(thread, id=ChannelId(191), parent_id=ChannelId(101))
+        troubles = tuple(ChannelTrouble(channel=each, problem="gone") for each in (thread, hidden))
+        world.fetch_status = FetchStatus(running=False, channel_troubles=troubles)
+        text = (await world.ask("fetch")).text
+        assert "<#190>: gone" in text
+        assert "191" not in text
+
+    playing(tmp_path, play)
+
+
+def test_the_reasons_for_messages_elsewhere_are_not_told(tmp_path):
+    async def play(world):
+        for channel, message in ((KITCHEN, 1), (ELSEWHERE, 2)):
+            record = ReplyRecord(
+                message_id=MessageId(message),
+                channel_id=channel.id,
+                decided_at=NOW,
+                spoke=True,
+                reason="mentioned",
+                outcome="sent",
+            )
+            await world.store.put_replies([record])
+            sent = f"INSERT INTO sent_messages (id, message_id, number) VALUES ({message + 10}, {message}, 0)"  # noqa: S608
+            execute(tmp_path / "persona.db", sent)
+        assert "spoke because" in (await world.ask("why", target=MessageId(11))).text
+        assert "Nothing is known" in (await world.ask("why", target=MessageId(12))).text
+
+    playing(tmp_path, play)
 
 
 def test_fetch_of_a_channel_that_is_not_on_the_list_and_one_that_falls_over(tmp_path):
@@ -621,6 +713,9 @@ def test_botdata_is_true_for_this_server(tmp_path):
         assert "a model may not be trained on it" in text
         typed = (await world.ask("botdata", who="member", via=Via.PREFIX)).text
         assert "**You:**" not in typed  # everybody reads it
+        direct = (await world.ask("botdata", who="member", channel=DIRECT)).text
+        assert "<#" not in direct  # which servers they are on is not known there
+        assert "on each server's list" in direct
 
     playing(tmp_path, play)
 
@@ -682,7 +777,8 @@ def test_an_answer_that_cannot_be_shown_harms_nobody(tmp_path):
         await world.until(lambda: world.live.current.speaking.rate == 0.5)
         world.broken_gateway = False
         assert (await world.ask("help")).text
-        assert await world.commands.ask(Ping(), timeout=2) == "idle"
+        while await world.commands.ask(Ping(), timeout=2) != "idle":  # it has answered, but may not be through yet
+            await asyncio.sleep(0.002)
 
     playing(tmp_path, play)
 

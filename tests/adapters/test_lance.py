@@ -40,6 +40,12 @@ async def texts(memory, text, *, channels=BOTH, **more):
     return [one.text for one in await memory.search(MemoryQuery(text=text, channel_ids=channels, **more))]
 
 
+async def best_by_words(memory, text):
+    """What the words alone put first, wherever newness and age put it afterwards."""
+    matches = await memory.explain(MemoryQuery(text=text, channel_ids=BOTH, limit=50))
+    return [match.recollection.text for match in matches if match.word_rank == 1]
+
+
 def test_finds_what_was_said_with_who_where_and_when(tmp_path):
     async def scenario():
         apples = said(1, "The apples in the cellar are going bad", author=BEN)
@@ -128,7 +134,7 @@ def test_a_result_never_comes_from_elsewhere_and_a_match_is_never_missed(library
     assert {one.message_id for one in found} <= eligible
     assert bool(found) == bool(eligible)
     assert len(found) <= 5
-    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert all(one.score <= found[0].score for one in found)
 
 
 def test_what_is_excluded_gives_way_to_what_is_not(tmp_path):
@@ -161,15 +167,15 @@ def test_one_of_many_near_identical_messages_is_enough(tmp_path):
     assert second == "the cat sleeps on the roof of the shed"
 
 
-def test_of_equal_matches_the_newer_comes_first_but_age_alone_buries_nothing(tmp_path):
+def test_of_equal_matches_the_newer_comes_first_and_age_buries_what_is_no_better(tmp_path):
     async def scenario():
-        old, new = NOON - timedelta(days=400), NOON
+        old, older, new = NOON - timedelta(days=400), NOON - timedelta(days=500), LATER_ON - timedelta(hours=1)
         memory = await remembering(
             tmp_path / "m",
             said(1, "owls hoot by the mill", at=old),
             said(2, "mill by the owls hoot", at=new),
             said(3, "a quartz pendulum clock, with a cuckoo", at=old),
-            said(4, "what time, by the clock in the hall, was it when you all came in", at=new),
+            *(said(n, f"what is the time by the clock {'in the hall ' * n}", at=older) for n in range(10, 16)),
         )
         equal = await texts(memory, "owls mill hoot", limit=1)
         better = await texts(memory, "quartz pendulum clock cuckoo", limit=1)
@@ -427,7 +433,7 @@ def test_a_damaged_table_is_moved_aside_and_a_new_one_works(tmp_path, damage):
         held = await memory.open()
         empty = await texts(memory, messages[0].content)
         await memory.apply(put(*messages))
-        full = await texts(memory, messages[0].content, limit=1)
+        full = await best_by_words(memory, messages[0].content)
         await memory.close()
         return held, empty, full, await rows_of(folder)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from persona.domain.chat import Author, AuthorId
 from persona.domain.command_line import is_typed_command, parse_prefix, usage
+from persona.domain.command_rights import AdminRules, may_use
 from persona.domain.command_texts import (
     WHY,
     AboutBot,
@@ -18,12 +19,10 @@ from persona.domain.command_texts import (
 from persona.domain.commands import (
     COMMANDS,
     SETTING_KEYS,
-    AdminRules,
     Audience,
     Caller,
     OptionKind,
     find_command,
-    may_use,
 )
 from persona.domain.consent import Standing
 from persona.domain.speaking import Reason
@@ -39,18 +38,21 @@ CALLERS = {
     "owner": Caller(author=person(), is_owner=True),
     "configured id": Caller(author=person(20)),
     "configured role": Caller(author=person(), role_ids=frozenset({29, 30})),
-    "manage server": Caller(author=person(), may_manage=True),
+    "manage server": Caller(author=person(), may_manage=True, only_server=True),
+    "manage server, one of several": Caller(author=person(), may_manage=True),
     "member": Caller(author=person(), role_ids=frozenset({29})),
     "webhook": Caller(author=person(20, bot=True), is_webhook=True, is_owner=True, may_manage=True),
     "webhook that says it is a person": Caller(author=person(20), is_webhook=True, may_manage=True),
     "bot": Caller(author=person(20, bot=True), role_ids=frozenset({30}), is_owner=True, may_manage=True),
 }
-ADMINS = {"owner", "configured id", "configured role", "manage server"}
+KEEPERS = {"owner", "configured id", "configured role", "manage server"}
+ADMINS = {*KEEPERS, "manage server, one of several"}
 MACHINES = {"webhook", "webhook that says it is a person", "bot"}
 PUBLIC = {"botdata", "mydata", "optin", "optout", "forget", "help"}
 DIRECT = {"botdata", "mydata", "optin", "optout", "forget"}
 ADMIN = {"status", "settings", "setrate", "settemp", "setmaxlen", "channels", "fetch", "restart", "mute", "unmute"}
 ADMIN |= {"why", "consentcard"}
+EVERYWHERE = {"status", "settings", "setrate", "settemp", "setmaxlen", "restart"}
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "1e999", "9" * 5000])
@@ -63,6 +65,7 @@ def test_the_matrix_below_is_about_every_command():
     assert len(COMMANDS) == len(PUBLIC | ADMIN)
     for spec in COMMANDS:
         assert (spec.audience is Audience.ADMIN) == (spec.name in ADMIN)
+        assert spec.everywhere == (spec.name in EVERYWHERE)
         assert find_command(spec.name) is spec
         assert spec.meaning in {each.name for each in COMMANDS}
 
@@ -72,10 +75,13 @@ def test_the_matrix_below_is_about_every_command():
 @pytest.mark.parametrize("name", [spec.name for spec in COMMANDS])
 def test_who_may_use_what(name, who, direct):
     verdict = may_use(find_command(name), CALLERS[who], RULES, direct=direct)
-    expected = who not in MACHINES and (name in DIRECT if direct else name in PUBLIC or who in ADMINS)
+    may = KEEPERS if name in EVERYWHERE else ADMINS
+    expected = who not in MACHINES and (name in DIRECT if direct else name in PUBLIC or who in may)
     assert verdict.allowed is expected
     # Bots get no answer, people always one.
     assert bool(verdict.why) == (not expected and who not in MACHINES)
+    if not direct and name in ADMIN and who in {"member", "manage server, one of several"} and not expected:
+        assert ("bot's owner and the admins" if who in ADMINS else "whoever may manage it") in verdict.why
 
 
 def test_without_rules_only_the_owner_and_managers_are_admins():

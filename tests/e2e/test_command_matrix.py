@@ -6,18 +6,21 @@ done is looked up in the database, never taken from the answer.
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from persona.domain.commands import COMMANDS, MENU_FORGET, find_command
-from tests.fakes.command_stage import Case, Stage, stage
+from tests.fakes.command_stage import STRANGER, Case, Stage, stage
 from tests.fakes.discord.invocations import InvocationError
 from tests.fakes.live import eventually, id_of
 
 EPHEMERAL = 64
-NO_ADMIN = "Only the people who look after this server may use that command."
+NO_ADMIN = "Only the people who look after this server may use that command: its owner, whoever may manage it"
+NO_KEEPER = "The bot is on several servers, and that command concerns them all: only the bot's owner and the admins"
 NOT_HERE = "That command works on a server only; here there are: /botdata, /mydata, /optin, /optout, /forget."
+KEEPERS = ("bot owner", "configured id", "configured role")
 ADMINS = ("server owner", "bot owner", "configured id", "configured role", "Manage Server", "Administrator")
 PEOPLE = (*ADMINS, "member")
 
@@ -85,6 +88,80 @@ def test_who_gets_in_and_who_is_refused(tmp_path, scripted_gguf, name):
                     look_at(one, shown, is_slash=is_slash, allowed=allowed)
             await machines_get_nothing(here, one)
             await in_direct_messages(here, one)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if find_command(CASES[name].command).audience == "admin"])
+def test_who_gets_in_when_the_bot_is_on_two_servers(tmp_path, scripted_gguf, name):
+    """A server's own admins look after that server; what concerns all of them is for the bot's owner and admins."""
+    one = CASES[name]
+    spec = find_command(one.command)
+
+    async def main():
+        async with stage(tmp_path, scripted_gguf, one, elsewhere=True) as here:
+            for give, is_slash in ((here.slash, True), (here.typed, False)):
+                for who in (*ADMINS, "member", *([STRANGER] if spec.everywhere else [])):
+                    allowed = who in KEEPERS or (who in ADMINS and not spec.everywhere)
+                    says = one.says if allowed else NO_KEEPER if who in (*ADMINS, STRANGER) else NO_ADMIN
+                    before, trail = here.changed(), here.audits()
+                    shown = await give(one, who, says)
+                    await expect(here, one, who, before, trail, allowed=allowed)
+                    look_at(one, shown, is_slash=is_slash, allowed=allowed)
+
+    asyncio.run(main())
+
+
+STRANGE = {
+    "!fetch": "No channel of this server is on the list",
+    "!fetch #kitchen": "There is no channel of that name here",
+    "!fetch <#{kitchen}>": "There is no channel of that name here",
+    "!channels": "No channel of this server is on the list",
+    "!channels disable <#{kitchen}>": "There is no channel of that name here",
+    "!channels allow <#{kitchen}>": "There is no channel of that name here",
+    "!why": "Nothing has been decided in this channel yet",
+    "!botdata": "No channel at the moment",
+    "!mute 7": "Quiet in <#{room}> for 7 min",
+    "!unmute": "It may speak here again",
+    "!mydata": "for your eyes only",
+    "!help": "What you can ask of Pip",
+}
+
+
+def test_the_owner_of_another_server_hears_and_changes_nothing_of_this_one(tmp_path, scripted_gguf):
+    async def main():
+        async with stage(tmp_path, scripted_gguf, elsewhere=True) as here:
+            rooms = {"kitchen": id_of(here.kitchen), "room": id_of(here.rooms["prefix", STRANGER])}
+            before = here.changed()
+            for text, says in STRANGE.items():
+                typed = case("help", "", "")
+                given = replace(typed, typed=text.format(**rooms))
+                shown = await here.typed(given, STRANGER, re.escape(says.format(**rooms)))
+                words = " ".join(message.content for message in shown)
+                assert "night kitchen" not in words
+                assert str(rooms["kitchen"]) not in words
+            assert here.changed() == before
+            # Of what it may not do it is not even offered the names.
+            names = await here.typed(CASES["help"], STRANGER, CASES["help"].says)
+            assert "restart" not in names[-1].content
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["one server", "two servers"])
+def test_what_went_wrong_in_a_channel_is_told_to_those_who_see_it(tmp_path, scripted_gguf, elsewhere):
+    """By its id alone, which Discord shows as its name to those who may know it."""
+
+    async def main():
+        async with stage(tmp_path, scripted_gguf, elsewhere=elsewhere, cellar=True) as here:
+            trouble = f"<#{id_of(here.cellar)}>: reading its history is not permitted"
+            every = case("fetch", "Done: .* messages read in 1 channels")
+            for give in (here.slash, here.typed):
+                for who, sees in (("server owner", True), ("Administrator", True), ("Manage Server", False)):
+                    words = " ".join(message.content for message in await give(every, who, every.says))
+                    assert (trouble in words) is sees
+                    assert "layoffs" not in words
+                    assert sees or str(id_of(here.cellar)) not in words
 
     asyncio.run(main())
 

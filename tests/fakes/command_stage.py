@@ -14,6 +14,7 @@ from tests.fakes.live import LiveFolder, eventually, id_of
 from tests.fakes.live_tree import living_tree
 
 HISTORY = 5
+STRANGER = "somebody else's owner"
 CHANGED = """SELECT 'setting', key, value FROM settings WHERE key NOT LIKE 'note:discord.%'
     UNION ALL SELECT 'mute', channel_id, until FROM mutes
     UNION ALL SELECT 'consent', sequence, choice FROM consent
@@ -43,9 +44,12 @@ class Case:
 
 
 class Stage:
-    """A server with people of every kind, and a channel of its own for every cell of the matrix."""
+    """A server with people of every kind, and a channel of its own for every cell of the matrix.
 
-    def __init__(self, fake: FakeDiscord) -> None:
+    With `elsewhere` the bot is on a second server, too, which belongs to "somebody else's owner".
+    """
+
+    def __init__(self, fake: FakeDiscord, *, elsewhere: bool = False) -> None:
         world = fake.world
         self.fake, self.world = fake, world
         oda = world.add_user("oda")
@@ -69,6 +73,11 @@ class Stage:
             "contact": "mara",
         }
         self.kitchen = world.add_channel(self.guild, "kitchen")
+        # On the list where `cellar` is wanted, but nobody sees it except those who see all; the bot cannot read it.
+        self.cellar = world.add_channel(self.guild, "layoffs-in-may")
+        world.allow(self.cellar, "view_channel")
+        world.deny(self.cellar, "view_channel", role=self.guild)
+        world.deny(self.cellar, "read_message_history")
         world.history(self.kitchen, HISTORY, [self.people["member"]])
         kinds = ("slash", "prefix")
         self.rooms = {
@@ -76,6 +85,10 @@ class Stage:
             for kind in kinds
             for who in self.people
         }
+        if elsewhere:
+            mallory = self.people[STRANGER] = world.add_user("mallory")
+            there = world.add_guild("the day kitchen", owner=mallory)
+            self.rooms |= {(kind, STRANGER): world.add_channel(there, f"{kind}-room") for kind in kinds}
         # None ends with a zero: as a fraction it would be shown shorter than it was given.
         self._numbers = iter(number for number in range(11, 1000) if number % 10)
         self.folder: LiveFolder
@@ -147,11 +160,14 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(folder: Path, model: Path, one: Case | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, model: Path, one: Case | None = None, *, elsewhere: bool = False, cellar: bool = False
+) -> AsyncIterator[Stage]:
     """Live on that server until the context ends; everything is offered to everybody, the history is read."""
     async with FakeDiscord(seed=0, heartbeat_seconds=1) as fake:
-        here = Stage(fake)
+        here = Stage(fake, elsewhere=elsewhere)
         listed = [here.kitchen, *(here.rooms.values() if one and one.on_the_list else ())]
+        listed += [here.cellar] if cellar else []
         settings = {
             "persona": {"name": "Pip"},
             "model": {"path": str(model)},

@@ -76,10 +76,18 @@ class Bot:
         await self.until(there)
         return found[0]
 
-    async def say(self, arrival: Arrival, *texts: str, typing: float = 0.0, first: int = 0) -> list[MessageId]:
+    async def say(
+        self,
+        arrival: Arrival,
+        *texts: str,
+        typing: float = 0.0,
+        first: int = 0,
+        objection: Callable[[], str] = lambda: "",
+    ) -> list[MessageId]:
         """Answer a message."""
-        delivery = Delivery(messages=tuple(Outgoing(text=text, typing_seconds=typing) for text in texts))
-        return [sent async for sent in self.transport.send(arrival, delivery, first=first)]
+        planned = Delivery(messages=tuple(Outgoing(text=text, typing_seconds=typing) for text in texts))
+        delivery = self.transport.fitted(arrival, planned)
+        return [sent async for sent in self.transport.send(arrival, delivery, first=first, objection=objection)]
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ async def living_tree(folder: LiveFolder) -> AsyncIterator[SimpleNamespace]:
     home = Home(database=settings.storage.database, memory=settings.storage.memory)
     store = SqliteStore(home.database)
     await store.open()
-    forgetter = Forgetter(store.ledger, runs=settings.storage.runs)
+    forgetter = Forgetter(store.ledger, runs=settings.storage.runs, models=settings.storage.models)
     here = SimpleNamespace(store=store, restarts=[], ended=[])
     try:
         forgetter.start()

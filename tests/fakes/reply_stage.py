@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from actors.kernel import Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
-from actors.messages import DescribeModel, Draft, Generate, Handled, MessageArrived, Recall, SendReply
+from actors.messages import DescribeModel, Draft, FitReply, Generate, Handled, MessageArrived, Recall, SendReply
 from actors.replying.settings import ReplySettings
 from actors.replying.voice import VoiceCoach, VoiceSettings
 from actors.responder import ResponderActor
@@ -65,6 +65,9 @@ class World:
     parts_out_before: int = 0
     hold_model: asyncio.Event | None = None
     hold_gateway: asyncio.Event | None = None
+    hold_typing: asyncio.Semaphore | None = None
+    fit: Callable = lambda delivery: delivery
+    typing: list = field(default_factory=list)
     requests: list = field(default_factory=list)
     recalls: list = field(default_factory=list)
     sent: list = field(default_factory=list)
@@ -114,6 +117,8 @@ class FakeGateway(Actor):
 
     async def receive(self, message):
         match message:
+            case FitReply(delivery=delivery):
+                return self.world.fit(delivery)
             case SendReply() as request:
                 return await self._send(request)
             case Handled(outcome=outcome):
@@ -132,6 +137,11 @@ class FakeGateway(Actor):
         for number, part in enumerate(request.delivery.messages):
             if number < request.first:
                 continue
+            if world.hold_typing is not None:
+                world.typing.append(number)
+                await world.hold_typing.acquire()
+            if request.objection():
+                break
             if world.refuse_delivery and number >= world.parts_out_before:
                 raise DeliveryError(world.refuse_delivery)
             world.sent.append((answered, number, part.text))
@@ -144,7 +154,7 @@ class FakeGateway(Actor):
 class Stage:
     """A running tree with the real responder in the middle."""
 
-    def __init__(self, tmp_path, world, rules=None, memory_timeout=0.2, *, journal=False, mutes=None):
+    def __init__(self, tmp_path, world, rules=None, memory_timeout=0.2, *, journal=False, mutes=None, history=None):
         self.world = world
         self.now = NOW
         self.off_the_list = set()
@@ -182,6 +192,7 @@ class Stage:
                 coach=coach,
                 settings=settings,
                 journal=book,
+                history=history,
                 mutes=muted,
                 allowed=lambda channel: channel.allowed and channel.id not in self.off_the_list,
                 now=lambda: self.now,

@@ -1,7 +1,7 @@
 """Turns interactions and typed messages into invocations: who, where, what, and with which rights."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import discord
@@ -14,6 +14,7 @@ from persona.domain.chat import Author, AuthorId, Channel, ChannelId, ChannelKin
 from persona.domain.command_line import Typed, parse_prefix, usage
 from persona.domain.commands import (
     MENU_FORGET,
+    Audience,
     Caller,
     CommandSpec,
     Invocation,
@@ -32,12 +33,13 @@ _CHANNEL_MENTION = re.compile(r"<#(\d{1,20})>|(\d{1,20})")
 
 
 class Intake:
-    """Reads commands; `owners` are the people to whom the application belongs."""
+    """Reads commands; `owners` are the people to whom the application belongs, `only_server` is asked for each one."""
 
     def __init__(self, *, prefix: str, places: Places) -> None:
         self._prefix = prefix
         self._places = places
         self.owners: frozenset[int] = frozenset()
+        self.only_server: Callable[[], bool] = lambda: False
 
     def typed(self, payload: Payload, channel: Channel, guild: discord.Guild | None) -> Invocation | None:
         """Return the command in a new message; None for talk, and for whatever a bot or webhook says."""
@@ -59,8 +61,10 @@ class Intake:
             caller=Caller(
                 author=author,
                 role_ids=roles,
-                is_owner=self._is_owner(author.id, guild),
+                is_owner=author.id in self.owners,
                 may_manage=guild is not None and _may_manage(guild, author.id, roles),
+                only_server=guild is not None and self.only_server(),
+                sees=self._sees(typed.spec, guild, author.id, roles),
             ),
             channel=channel,
             via=Via.PREFIX,
@@ -110,7 +114,7 @@ class Intake:
         return Invocation(
             id=interaction.id,
             command=spec.name,
-            caller=self._caller(interaction),
+            caller=self._caller(interaction, spec),
             channel=self._channel(interaction),
             via=via,
             options=options,
@@ -119,18 +123,21 @@ class Intake:
             named=self._named(spec, options, guild),
         )
 
-    def _caller(self, interaction: discord.Interaction[Any]) -> Caller:
+    def _caller(self, interaction: discord.Interaction[Any], spec: CommandSpec) -> Caller:
         user, permissions = interaction.user, interaction.permissions
         name = clean(user.name) or str(user.id)
         member = isinstance(user, discord.Member)
-        roles = user.roles if isinstance(user, discord.Member) else []
+        held = user.roles if isinstance(user, discord.Member) else []
+        roles = frozenset(role.id for role in held if not role.is_default())
         return Caller(
             author=Author(
                 id=AuthorId(user.id), name=name, display_name=clean(user.display_name) or name, is_bot=user.bot
             ),
-            role_ids=frozenset(role.id for role in roles if not role.is_default()),
-            is_owner=self._is_owner(user.id, interaction.guild),
-            may_manage=member and (permissions.administrator or permissions.manage_guild),
+            role_ids=roles,
+            is_owner=user.id in self.owners,
+            may_manage=member and (_is_theirs(interaction.guild, user.id) or _manages(permissions)),
+            only_server=member and self.only_server(),
+            sees=self._sees(spec, interaction.guild, user.id, roles),
         )
 
     def _channel(self, interaction: discord.Interaction[Any]) -> Channel:
@@ -141,8 +148,13 @@ class Intake:
             id=ChannelId(channel_id), guild_id=GuildId(0), name=clean(interaction.user.name), kind=ChannelKind.DIRECT
         )
 
-    def _is_owner(self, user_id: int, guild: discord.Guild | None) -> bool:
-        return user_id in self.owners or (guild is not None and guild.owner_id == user_id)
+    def _sees(
+        self, spec: CommandSpec, guild: discord.Guild | None, user_id: int, roles: frozenset[int]
+    ) -> frozenset[ChannelId]:
+        """Return which channels somebody can see, where the answer could name some that they cannot."""
+        if guild is None or spec.audience is not Audience.ADMIN:
+            return frozenset()
+        return self._places.visible_to(user_id, roles, guild)
 
     # --- channels that options name ---
 
@@ -187,10 +199,16 @@ def _channel_ids(word: str, guild: discord.Guild | None) -> list[int]:
 
 def _may_manage(guild: discord.Guild, user_id: int, role_ids: frozenset[int]) -> bool:
     """Say whether somebody's roles (and @everyone) give Manage Server; the server's owner may do everything."""
-    if guild.owner_id == user_id:
-        return True
     roles = [role for role in guild.roles if role.id in role_ids or role.id == guild.id]
-    return any(role.permissions.administrator or role.permissions.manage_guild for role in roles)
+    return _is_theirs(guild, user_id) or any(_manages(role.permissions) for role in roles)
+
+
+def _is_theirs(guild: discord.Guild | None, user_id: int) -> bool:
+    return guild is not None and guild.owner_id == user_id
+
+
+def _manages(permissions: discord.Permissions) -> bool:
+    return permissions.administrator or permissions.manage_guild
 
 
 def _author_id(user: Payload | None) -> AuthorId | None:

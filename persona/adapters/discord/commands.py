@@ -79,6 +79,7 @@ class DiscordCommands:
 
         client.event(on_interaction)
         self._intake.owners = _owners(client.application)
+        self._intake.only_server = lambda: _is_on_one_server(client)
         await self._register(client)
 
     async def answer(self, client: discord.Client, invocation: Invocation, answer: Answer) -> None:
@@ -186,6 +187,11 @@ def _is_own_private_message(interaction: discord.Interaction[Any]) -> bool:
     """Say whether a button stands under an answer that only its presser sees: the next one takes its place."""
     message = interaction.message
     return message is not None and message.flags.ephemeral
+
+
+def _is_on_one_server(client: discord.Client) -> bool:
+    """Say whether the bot is on one server; with several connections nobody knows before all of them are there."""
+    return len(client.guilds) == 1 and (client.shard_count or 1) == 1
 
 
 def _owners(application: discord.AppInfo | None) -> frozenset[int]:

@@ -29,6 +29,7 @@ _DEFAULT, _REPLY = 0, 19
 _COMMANDS = frozenset({20, 23})
 _FORWARD_REFERENCE = 1
 _MOST_MENTIONS = 50
+_ATTACHED = {"attachments", "embeds"}
 
 
 class MalformedError(ValueError):
@@ -100,7 +101,7 @@ def author(user: Payload, member: Payload | None, nick_of: NickOf, *, webhook: b
     )
 
 
-def edit(payload: Payload) -> Edit | None:
+def edit(payload: Payload, *, nick_of: NickOf = no_nick) -> Edit | None:
     """Return what an update event says about a text; None when it is about something else (an embed, a pin)."""
     edited, content = payload.get("edited_timestamp"), payload.get("content")
     if edited is None or not isinstance(content, str):
@@ -111,6 +112,8 @@ def edit(payload: Payload) -> Edit | None:
         content=clean(content),
         edited_at=moment(edited),
         author_id=_author_id(payload),
+        mentions=_mentions(payload, nick_of) if isinstance(payload.get("mentions"), list) else None,
+        attachments=attachments(payload) if payload.keys() >= _ATTACHED else None,
     )
 
 

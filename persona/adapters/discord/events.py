@@ -211,7 +211,11 @@ class Ears:
             self._emit(command)
 
     def _update(self, payload: Payload) -> None:
-        edit = convert.edit(payload)
+        try:
+            edit = convert.edit(payload, nick_of=partial(self._people.nick, int(payload.get("guild_id") or 0)))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            log.warning("discord_edit_malformed", message_id=payload.get("id"), reason=type(error).__name__)
+            return
         if edit is not None:
             self._emit(Edited(edit=edit))
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import discord
 
-from persona.adapters.discord import audience
+from persona.adapters.discord.sharing import Sharing, needs
 from persona.adapters.discord.texts import clean
 from persona.domain.chat import Channel, ChannelId, ChannelKind, GuildId
 
@@ -27,7 +28,7 @@ _KINDS = {
     15: ChannelKind.FORUM,
     16: ChannelKind.FORUM,
 }
-_CATEGORY, _VOICE = 4, frozenset({2, 13})
+_CATEGORY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,18 @@ class Places:
     def __init__(self, allowed: Allowed) -> None:
         self._allowed = allowed
         self._threads: dict[int, KnownThread] = {}
+        self._under: dict[int, set[int]] = {}
+        self._sharing = Sharing()
+
+    def guild_came(self, guild: discord.Guild) -> None:
+        """Learn which threads a server has, and who may read what."""
+        for thread in guild.threads:
+            self._remember(thread.id, _known(thread))
+        self._sharing.learn(guild, _with_talk(guild.channels))
+
+    def guild_gone(self, guild_id: int) -> None:
+        """Let go of what was learned of a server."""
+        self._sharing.forget(guild_id)
 
     def of_channel(self, channel: discord.abc.GuildChannel) -> Channel:
         """Return a server's channel."""
@@ -71,21 +84,19 @@ class Places:
 
     def adopt(self, thread: discord.Thread) -> Channel:
         """Return a thread that a client knows, and remember it."""
-        known = KnownThread(
-            guild_id=thread.guild.id,
-            parent_id=thread.parent_id,
-            name=clean(thread.name),
-            private=thread.is_private(),
-        )
-        return self._as_channel(thread.id, known, thread.guild)
+        return self._as_channel(thread.id, _known(thread), thread.guild)
 
     def forget(self, thread_id: int) -> None:
         """Forget a deleted thread."""
-        self._threads.pop(thread_id, None)
+        if thread := self._threads.pop(thread_id, None):
+            siblings = self._under[thread.parent_id]
+            siblings.discard(thread_id)
+            if not siblings:
+                del self._under[thread.parent_id]
 
     def threads_under(self, channel_id: int) -> tuple[ChannelId, ...]:
         """Return the known threads of a channel."""
-        return tuple(ChannelId(one) for one, thread in self._threads.items() if thread.parent_id == channel_id)
+        return tuple(ChannelId(one) for one in sorted(self._under.get(channel_id, ())))
 
     def find(self, channel_id: int, guild: discord.Guild | None) -> Channel:
         """Return a channel or thread by id; one that nobody has heard of is `OTHER` and has no name."""
@@ -123,19 +134,24 @@ class Places:
         """Return what everybody who sees a channel or thread can read, see `audience`; never another private thread."""
         mine = frozenset({ChannelId(channel_id)})
         for open_thread in guild.threads:
-            self.adopt(open_thread)
+            if open_thread.id not in self._threads:
+                self._remember(open_thread.id, _known(open_thread))
         thread = self._threads.get(channel_id)
         seen = guild.get_channel(thread.parent_id if thread else channel_id)
         if seen is None:
             return mine
-        # A channel need not even share itself: some may see it, but not what was said before they came.
-        others = {one.id: area(one) for one in _with_talk(guild.channels)}
-        readable = audience.shared(_server(guild), area(seen), others)
-        threads = (one for one, known in self._threads.items() if known.parent_id in readable and not known.private)
-        return mine | frozenset(ChannelId(one) for one in (*readable, *threads))
+        readable = self._sharing.readable(guild, seen, _with_talk(guild.channels))
+        under = chain.from_iterable(self._under.get(one, ()) for one in readable)
+        threads = (one for one in under if not self._threads[one].private)
+        return mine | frozenset(map(ChannelId, chain(readable, threads)))
+
+    def visible_to(self, user_id: int, role_ids: frozenset[int], guild: discord.Guild) -> frozenset[ChannelId]:
+        """Return which channels of a server somebody with these roles can see; threads go by their channel."""
+        seen = self._sharing.visible(guild, user_id, role_ids, _with_talk(guild.channels))
+        return frozenset(map(ChannelId, seen))
 
     def _as_channel(self, thread_id: int, thread: KnownThread, guild: discord.Guild) -> Channel:
-        self._threads[thread_id] = thread
+        self._remember(thread_id, thread)
         parent_id = ChannelId(thread.parent_id)
         return Channel(
             id=ChannelId(thread_id),
@@ -146,6 +162,13 @@ class Places:
             parent_id=parent_id,
             allowed=self._allowed(ChannelId(thread_id), parent_id),
         )
+
+    def _remember(self, thread_id: int, thread: KnownThread) -> None:
+        before = self._threads.get(thread_id)
+        if before is not None and before.parent_id != thread.parent_id:
+            self.forget(thread_id)
+        self._threads[thread_id] = thread
+        self._under.setdefault(thread.parent_id, set()).add(thread_id)
 
 
 def direct(payload: Mapping[str, Any]) -> Channel:
@@ -168,21 +191,6 @@ def may_read(channel: discord.abc.GuildChannel, me: discord.Member) -> bool:
     return granted & needed == needed
 
 
-def needs(channel: discord.abc.GuildChannel) -> int:
-    """Return the permission bits it takes to read a channel's history."""
-    connect = audience.CONNECT if channel.type.value in _VOICE else 0
-    return audience.VIEW | audience.HISTORY | connect
-
-
-def area(channel: discord.abc.GuildChannel) -> audience.Area:
-    """Return a channel as the audience rules see it."""
-    roles: dict[int, audience.Overwrite] = {}
-    members: dict[int, audience.Overwrite] = {}
-    for raw in channel._overwrites:  # noqa: SLF001 - `overwrites` drops members who are not in the cache
-        (roles if raw.is_role() else members)[raw.id] = audience.Overwrite(raw.allow, raw.deny)
-    return audience.Area(roles=roles, members=members, needs=needs(channel))
-
-
 def readable_channels(guild: discord.Guild, me: discord.Member) -> frozenset[int]:
     """Return the ids of a server's channels that the bot can read."""
     return frozenset(channel.id for channel in _with_talk(guild.channels) if may_read(channel, me))
@@ -192,6 +200,7 @@ def _with_talk(channels: Iterable[discord.abc.GuildChannel]) -> Iterator[discord
     return (channel for channel in channels if holds_talk(channel))
 
 
-def _server(guild: discord.Guild) -> audience.Server:
-    roles = {role.id: role.permissions.value for role in guild.roles}
-    return audience.Server(everyone=guild.id, owner=guild.owner_id or 0, roles=roles)
+def _known(thread: discord.Thread) -> KnownThread:
+    return KnownThread(
+        guild_id=thread.guild.id, parent_id=thread.parent_id, name=clean(thread.name), private=thread.is_private()
+    )

@@ -24,8 +24,7 @@ class Sights:
 
     def guild_came(self, guild: discord.Guild) -> None:
         """Learn what a server holds; the catching up that follows lists it all, so nothing is told."""
-        for thread in guild.threads:
-            self._places.adopt(thread)
+        self._places.guild_came(guild)
         self._readable[guild.id] = _readable_now(guild)
 
     def channel(self, payload: Payload) -> None:
@@ -62,6 +61,7 @@ class Sights:
         if guild is None or payload.get("unavailable"):
             return
         self._readable.pop(guild.id, None)
+        self._places.guild_gone(guild.id)
         for channel in guild.channels:
             if places.holds_talk(channel):
                 self.channel_gone({"id": channel.id})

@@ -21,17 +21,22 @@ _FORGOTTEN_IDS = "SELECT message_id FROM tombstones WHERE reason = ? AND message
 def forget_author(author_id: AuthorId, at: datetime, connection: sqlite3.Connection) -> Forgotten:
     """Remove what a person said, their names, edits that wait for a message and drafted answers.
 
+    Of somebody of whom nothing was here no file holds anything, so none is written anew; runs are looked at always.
+
     What they said up to `at` and is not known yet, in history that was not read or on its way here, is refused from
     now on. The ledger stays: it says what they agreed to, and holds no word of theirs.
     """
     connection.execute(_FORGET_AUTHOR, (author_id, to_micros(at)))
     rows = connection.execute("SELECT id, channel_id FROM messages WHERE author_id = ? ORDER BY id", (author_id,))
     buried = _bury(dict(rows.fetchall()), at, connection)
-    connection.execute("DELETE FROM edits WHERE author_id = ? OR author_id IS NULL", (author_id,))
-    connection.execute("DELETE FROM authors WHERE id = ?", (author_id,))
-    # Whose message an answer is for is known for stored ones only; of the others none may keep their words.
-    connection.execute("DELETE FROM pending_replies WHERE message_id NOT IN (SELECT id FROM messages)")
-    require_forgetting(connection)
+    gone = [
+        connection.execute("DELETE FROM edits WHERE author_id = ? OR author_id IS NULL", (author_id,)),
+        connection.execute("DELETE FROM authors WHERE id = ?", (author_id,)),
+        # Whose message an answer is for is known for stored ones only; of the others none may keep their words.
+        connection.execute("DELETE FROM pending_replies WHERE message_id NOT IN (SELECT id FROM messages)"),
+    ]
+    # Whoever was ever stored has a name here until they are forgotten, also when their messages are deleted.
+    require_forgetting(connection, files=any(each.rowcount for each in gone))
     return buried
 
 

@@ -43,11 +43,9 @@ class Keeping:
             self.opted_out(author_id, message.channel_id) or self.is_past(author_id, to_micros(message.created_at))
         )
 
-    def refuses_name(self, person: Author, message: Message) -> bool:
-        """Whether a name that came with a message, of its writer or of somebody it mentions, may not be stored."""
-        return self.anyone and (
-            self.opted_out(person.id, message.channel_id) or self.is_past(person.id, to_micros(message.created_at))
-        )
+    def refuses_name(self, person: Author, channel_id: int, said_at: int) -> bool:
+        """Whether a name may not be stored that came with a message, of its writer or of somebody it mentions."""
+        return self.anyone and (self.opted_out(person.id, channel_id) or self.is_past(person.id, said_at))
 
     def refuses_early(self, edit: Edit) -> bool:
         """Whether an edit may not wait for its message. One of an unknown writer waits only where it harms nobody."""

@@ -133,7 +133,7 @@ def _put_page(
 ) -> StoreCounts:
     if not connection.execute("SELECT 1 FROM channels WHERE id = ? AND allowed", (channel_id,)).fetchone():
         raise AccessError(f"channel {channel_id} is not on the list of allowed channels")
-    counts = writing.put_messages(messages, (), connection)
+    counts = writing.put_messages(messages, (), connection, whole=True)
     ids = ids_json([message.id for message in messages])
     connection.execute(f"DELETE FROM reactions WHERE message_id {_AMONG}", (ids,))  # noqa: S608 - fixed text
     writing.put_reactions(reactions, connection)

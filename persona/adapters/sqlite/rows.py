@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from persona.domain.chat import Attachment, Author, AuthorId, ChannelId, Message, MessageId, MessageKind
+from persona.domain.chat import Attachment, Author, AuthorId, ChannelId, Edit, Message, MessageId, MessageKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -69,18 +69,53 @@ def message_row(message: Message) -> Row:
         to_micros(message.created_at),
         None if edited_at is None else to_micros(edited_at),
         message.reply_to,
-        f"[{','.join(str(author.id) for author in message.mentions)}]" if message.mentions else "",
-        _dump_attachments(message.attachments) if message.attachments else "",
+        dump_mentions(message.mentions),
+        dump_attachments(message.attachments),
         int(message.pinned),
     )
 
 
-def merged(stored: Row, new: Row) -> Row | None:
+class EditRow(NamedTuple):
+    """What an edit says: as in `messages`, None where it says nothing."""
+
+    content: str
+    edited_at: int
+    mentions: str | None
+    attachments: str | None
+
+    def on(self, row: Row) -> Row:
+        """Return what a message becomes: the newer version wins, the same one fills in what was missing."""
+        age = row.edited_at or 0
+        if self.edited_at < age:
+            return row
+        if self.edited_at == age:
+            return row._replace(
+                mentions=row.mentions or self.mentions or "", attachments=row.attachments or self.attachments or ""
+            )
+        return row._replace(
+            content=self.content,
+            edited_at=self.edited_at,
+            mentions=row.mentions if self.mentions is None else self.mentions,
+            attachments=row.attachments if self.attachments is None else self.attachments,
+        )
+
+
+def edit_row(edit: Edit) -> EditRow:
+    """Return the row of an edit."""
+    return EditRow(
+        clean_text(edit.content),
+        to_micros(edit.edited_at),
+        None if edit.mentions is None else dump_mentions(edit.mentions),
+        None if edit.attachments is None else dump_attachments(edit.attachments),
+    )
+
+
+def merged(stored: Row, new: Row, *, whole: bool = False) -> Row | None:
     """Return what a stored message becomes when it comes again, or None when that tells nothing new.
 
     A newer edit replaces the text. What the same version lacked elsewhere (an export without mentions, an event
-    without content) is filled in, never emptied. A stale version tells at most that it was a reply. Merging twice
-    changes nothing.
+    without content) is filled in, never emptied, unless `new` is `whole`: the message with all that it has now. A stale
+    version tells at most that it was a reply. Merging twice changes nothing.
     """
     age, new_age = stored.edited_at or 0, new.edited_at or 0
     kind = new.kind if stored.kind == _DEFAULT else stored.kind
@@ -89,6 +124,13 @@ def merged(stored: Row, new: Row) -> Row | None:
         result = result._replace(
             content=new.content,
             edited_at=new.edited_at,
+            mentions=new.mentions,
+            attachments=new.attachments,
+            pinned=new.pinned,
+        )
+    elif new_age == age and whole:
+        result = result._replace(
+            content=new.content or stored.content,
             mentions=new.mentions,
             attachments=new.attachments,
             pinned=new.pinned,
@@ -137,7 +179,15 @@ def _author(author_id: int, authors: Mapping[int, Author]) -> Author:
     return known or Author(id=AuthorId(author_id), name=str(author_id), display_name=str(author_id))
 
 
-def _dump_attachments(attachments: Iterable[Attachment]) -> str:
+def dump_mentions(mentions: Sequence[Author]) -> str:
+    """Return the column `mentions` of a message."""
+    return f"[{','.join(str(author.id) for author in mentions)}]" if mentions else ""
+
+
+def dump_attachments(attachments: Sequence[Attachment]) -> str:
+    """Return the column `attachments` of a message."""
+    if not attachments:
+        return ""
     fields = [[item.kind, item.name, item.size_bytes, item.description] for item in attachments]
     return clean_text(json.dumps(fields, ensure_ascii=False))
 

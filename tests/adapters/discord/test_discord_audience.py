@@ -13,8 +13,10 @@ from persona.adapters.discord.audience import (
     Area,
     Overwrite,
     Server,
+    is_seen,
     permissions,
     shared,
+    sort_area,
 )
 
 EVERYONE, OWNER = 1, 100
@@ -27,7 +29,7 @@ def shares(server, seen, other):
 BITS = st.sampled_from([0, VIEW, HISTORY, VIEW | HISTORY, CONNECT, VIEW | HISTORY | CONNECT])
 ROLES = st.integers(2, 6)
 MEMBERS = st.sampled_from([OWNER, 101, 102])
-OVERWRITES = st.builds(lambda allow, deny: Overwrite(allow, deny & ~allow), BITS, BITS)
+OVERWRITES = st.builds(Overwrite, BITS, BITS)
 AREAS = st.builds(
     lambda roles, members, everyone, voice: Area(
         roles={**roles, **({EVERYONE: everyone} if everyone else {})},
@@ -63,6 +65,16 @@ def test_it_shares_exactly_what_nobody_who_could_see_it_may_not_read(server, see
         and permissions(server, other, roles, member) & other.needs != other.needs
     ]
     assert shares(server, seen, other) == (not kept_out)
+
+
+@settings(max_examples=200)
+@given(SERVERS, AREAS)
+def test_who_sees_a_channel_is_whoever_has_the_right_to(server, area):
+    channel = sort_area(area)
+    for roles, member in everybody(server):
+        if member is not None:
+            sees = bool(permissions(server, area, roles, member) & VIEW)
+            assert is_seen(server, channel, frozenset(roles), member) == sees
 
 
 def server(**roles):

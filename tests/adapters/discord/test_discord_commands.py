@@ -140,7 +140,7 @@ def test_a_slash_command_is_acknowledged_before_it_is_carried_out_and_answered_i
 def test_rights_are_those_of_the_caller_on_that_server():
     async def play(here):
         for number, who in enumerate((here.owner, here.manager, here.helper, here.ann), start=1):
-            here.world.say(here.channel, who, "!status")
+            here.world.say(here.channel, who, "!help")
             await given(here, number)
         for number, who in enumerate((here.owner, here.manager, here.helper, here.ann), start=5):
             here.world.invoke(who, here.channel, "help")
@@ -153,6 +153,54 @@ def test_rights_are_those_of_the_caller_on_that_server():
         assert callers[2].role_ids == {int(here.helpers.id)}
         assert callers[3].role_ids == frozenset()
         assert callers[3].author.display_name == "Annie"
+
+    playing(play)
+
+
+def test_a_servers_owner_is_not_the_bots_and_knows_if_there_are_other_servers():
+    async def play(here):
+        oda = here.world.add_user("oda")
+        elsewhere = here.world.add_guild("Another Server", owner=oda)
+        room = here.world.add_channel(elsewhere, "room")
+        steps = [(here.channel, here.manager), (room, oda), (room, here.ann)]
+        here.world.join(elsewhere, here.ann)
+        await here.bot.until(lambda: len(here.bot.transport._connection.now().guilds) == 2)
+        callers = []
+        for where, who in steps:
+            here.world.say(where, who, "!status")
+            callers.append((await given(here, len(callers) + 1)).caller)
+            if who is not here.ann:
+                here.world.invoke(who, where, "status")
+                callers.append((await given(here, len(callers) + 1)).caller)
+        rights = [(one.is_owner, one.may_manage, one.only_server) for one in callers]
+        assert rights == [(False, True, False)] * 4 + [(False, False, False)]
+
+    playing(play)
+
+
+def test_which_channels_the_giver_of_an_admin_command_sees():
+    async def play(here):
+        world = here.world
+        hidden = world.add_channel(here.guild, "hidden", private=True)
+        helpers = world.add_channel(here.guild, "for-helpers", private=True)
+        world.allow(helpers, "view_channel", role=here.helpers)
+        await here.bot.until(lambda: here.bot.transport._connection.now().get_channel(int(helpers["id"])))
+        open_ones = {int(here.channel["id"]), int(here.other["id"])}
+        every = open_ones | {int(one["id"]) for one in (hidden, helpers)}
+        expected = {
+            "owner": every,
+            "manager": open_ones,
+            "helper": open_ones | {int(helpers["id"])},
+            "ann": open_ones,
+        }
+        for number, (who, sees) in enumerate(expected.items(), start=1):
+            here.world.say(here.channel, getattr(here, who), "!status")
+            caller = (await given(here, number)).caller
+            assert (caller.sees, caller.only_server) == (sees, True), who
+        here.world.invoke(here.manager, here.channel, "fetch")
+        assert (await given(here, 5)).caller.sees == open_ones
+        here.world.say(here.channel, here.ann, "!help")
+        assert (await given(here, 6)).caller.sees == frozenset()
 
     playing(play)
 

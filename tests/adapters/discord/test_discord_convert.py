@@ -167,6 +167,19 @@ def test_being_addressed():
     assert not convert.addressed(payload(mention_roles=["78"]), self_id=ME, self_role=None)
 
 
+def test_an_edit_tells_what_the_message_has_now_where_the_event_says_so():
+    edited = {"content": "new", "edited_timestamp": "2024-05-06T07:08:09+00:00"}
+    emptied = convert.edit(payload(**edited))
+    assert (emptied.mentions, emptied.attachments) == ((), ())
+    file = {"id": "1", "filename": "plan.pdf", "size": 3, "url": "https://x"}
+    member = {**BEN, "member": {"nick": "Benny"}}
+    full = convert.edit(payload(**edited, mentions=[member, ANN], attachments=[file]), nick_of={11: "Annie"}.get)
+    assert [one.name for one in full.attachments] == ["plan.pdf"]
+    assert [one.display_name for one in full.mentions] == ["Benny", "Annie"]
+    partial = convert.edit({"id": "1", "channel_id": "5", **edited, "attachments": []})
+    assert (partial.mentions, partial.attachments) == (None, None)
+
+
 def test_an_update_without_an_edit_time_is_no_edit():
     assert convert.edit({"id": "1", "channel_id": "5", "embeds": [{"title": "x"}]}) is None
     assert convert.edit(payload()) is None

@@ -264,6 +264,16 @@ def test_edits_but_not_unfolding_links():
     assert (edited.edit.message_id, edited.edit.content) == (8, "new")
 
 
+def test_an_edit_that_makes_no_sense_does_not_stop_the_next_one():
+    edited = {"content": "new", "edited_timestamp": "2024-05-06T01:00:00+00:00"}
+    nonsense = ({"mentions": [{"id": "x"}]}, {"attachments": [7]}, {"edited_timestamp": "yesterday"}, {"id": None})
+    (heard_of,) = heard(
+        *(("MESSAGE_UPDATE", message(**{**edited, "embeds": [], "attachments": [], **one})) for one in nonsense),
+        ("MESSAGE_UPDATE", message(**edited, mentions=[], attachments=[], embeds=[])),
+    )
+    assert (heard_of.edit.content, heard_of.edit.mentions, heard_of.edit.attachments) == ("new", (), ())
+
+
 def test_deletions_one_by_one_and_in_bulk():
     assert heard(
         ("MESSAGE_DELETE", {"id": "8", "channel_id": "5", "guild_id": "1"}),

@@ -332,7 +332,56 @@ def test_a_step_that_became_due_again_meanwhile_stays_due(tmp_path):
 
     between, due = scene(tmp_path / "store.db", scenario)
     assert between
-    assert due == {ForgettingStep.MEMORY, ForgettingStep.DATABASE}
+    assert due == set()
+
+
+def test_where_nothing_was_kept_no_file_is_written_anew(tmp_path):
+    """The runs are looked at always: who is in them does not depend on what is stored now."""
+    everything = set(ForgettingStep)
+
+    async def scenario(store, ledger):
+        seen = {}
+
+        async def due(name):
+            steps = await ledger.steps_due()
+            seen[name] = set(steps)
+            for step, through in steps.items():
+                await ledger.step_done(step, through)
+
+        message, deleted = said(1, "one", author=ANN), said(2, "two", author=BEN)
+        await store.put_messages([message, deleted])
+        await store.bury(
+            [Tombstone(message_id=deleted.id, channel_id=KITCHEN, reason=TombstoneReason.DELETED, at=NOON)]
+        )
+        await ledger.forget_author(AuthorId(999), LATER)
+        await due("a stranger")
+        await ledger.forget_messages([MessageId(77)], LATER)
+        await due("an unknown message")
+        await ledger.forget_messages([message.id], LATER)
+        await due("a message")
+        await ledger.forget_messages([message.id], LATER)
+        await due("the same message")
+        await ledger.forget_messages([deleted.id], LATER)
+        await due("a deleted message, whose words files may still hold")
+        await ledger.forget_author(BEN.id, LATER)
+        await due("somebody whose messages are deleted")
+        await ledger.forget_author(BEN.id, LATER)
+        await due("the same person")
+        await store.apply_edits([edit(said(3, ""), "waits", author=EVE)])
+        await ledger.forget_author(EVE.id, LATER)
+        await due("an edit that waits")
+        return seen
+
+    assert scene(tmp_path / "store.db", scenario) == {
+        "a stranger": {ForgettingStep.RUNS},
+        "an unknown message": {ForgettingStep.RUNS},
+        "a message": everything,
+        "the same message": {ForgettingStep.RUNS},
+        "a deleted message, whose words files may still hold": everything,
+        "somebody whose messages are deleted": everything,
+        "the same person": {ForgettingStep.RUNS},
+        "an edit that waits": everything,
+    }
 
 
 def test_everybody_of_a_name_is_found(tmp_path):

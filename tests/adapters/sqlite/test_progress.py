@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from persona.adapters.sqlite.progress import SqliteProgress
-from persona.domain.chat import ChannelId, MessageId, Reaction, Tombstone, TombstoneReason
+from persona.domain.chat import Attachment, ChannelId, MessageId, Reaction, Tombstone, TombstoneReason
 from persona.errors import AccessError, StoreError
 from persona.ports import StoreCounts
 from tests.fakes.stores import execute, open_store, query, with_store
-from tests.fakes.talk import ATTIC, KITCHEN, NOON, allowed_channel, said
+from tests.fakes.talk import ATTIC, BEN, KITCHEN, NOON, allowed_channel, said
 
 FIRST, SECOND, THIRD = (said(number, f"line {number}") for number in (1, 2, 3))
 
@@ -26,6 +26,24 @@ def with_progress(tmp_path, scenario):
 def put(progress, *messages, reactions=(), through=None, channel=KITCHEN, at=NOON):
     through = messages[-1].id if through is None else through
     return progress.put_page(channel, messages, reactions, through=through, at=at)
+
+
+def test_a_page_shows_all_that_a_message_has_and_an_export_need_not(tmp_path):
+    """A version that lost its file without being told so, as one stored by an edit of the text alone."""
+    file = Attachment(kind="file", name="plan.pdf")
+    stale = said(1, "never mind", edited_at=NOON, attachments=(file,), mentions=(BEN,), pinned=True)
+    now = said(1, "never mind", edited_at=NOON)
+
+    async def scenario(store, progress):
+        await store.put_messages([stale])
+        seen = []
+        for bring in (store.put_messages([now]), put(progress, now), put(progress, now)):
+            counts = await bring
+            held = (await store.messages_by_id([stale.id]))[stale.id]
+            seen.append((counts.updated, held.attachments, held.mentions, held.pinned))
+        assert seen == [(0, (file,), (BEN,), True), (1, (), (), False), (0, (), (), False)]
+
+    with_progress(tmp_path, scenario)
 
 
 def test_a_page_moves_the_watermark_up_and_never_down(tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +120,52 @@ def test_newer_edits_win_in_any_order(tmp_path):
         return backwards, stale, await text_of(store, message)
 
     assert with_store(tmp_path / "a.db", scenario) == ([1, 0], StoreCounts(unchanged=1), "third")
+
+
+FILE, EMBED = Attachment(kind="file", name="plan.pdf"), Attachment(kind="embed", name="a site", description="words")
+DAN = Author(id=AuthorId(44), name="dan", display_name="Dan")
+
+
+def test_an_edit_takes_away_attachments_and_mentions_and_brings_new_ones(tmp_path):
+    message = said(1, "@Ben see the plan", mentions=(BEN,), attachments=(FILE,))
+    bare = replace(edit(message, "never mind", minutes=1), mentions=(), attachments=())
+    textual = edit(message, "@Dan never mind", minutes=2)
+    full = replace(edit(message, "@Dan look", minutes=3), mentions=(DAN,), attachments=())
+    preview = replace(full, attachments=(EMBED,))
+
+    async def scenario(store):
+        await store.put_messages([message])
+        seen = []
+        for one in (bare, textual, full, preview, full):
+            changed = await store.apply_edits([one])
+            now = (await store.messages_by_id([message.id]))[message.id]
+            seen.append((changed, now.content, now.mentions, now.attachments))
+        return seen
+
+    assert with_store(tmp_path / "a.db", scenario) == [
+        (1, "never mind", (), ()),
+        (1, "@Dan never mind", (), ()),
+        (1, "@Dan look", (DAN,), ()),
+        (1, "@Dan look", (DAN,), (EMBED,)),  # what a link leads to becomes known later, for the same version
+        (0, "@Dan look", (DAN,), (EMBED,)),
+    ]
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_an_edit_before_its_message_says_what_it_has_left(tmp_path, says):
+    message = said(1, "see the plan", mentions=(BEN,), attachments=(FILE,))
+    early = edit(message, "gone", minutes=1)
+    if says:
+        early = replace(early, mentions=(), attachments=())
+
+    async def scenario(store):
+        await store.put_channels([allowed_channel(KITCHEN)])
+        await store.apply_edits([early])
+        await store.put_messages([message])
+        return (await store.messages_by_id([message.id]))[message.id]
+
+    now = with_store(tmp_path / "a.db", scenario)
+    assert (now.content, now.mentions, now.attachments) == ("gone", *(((), ()) if says else ((BEN,), (FILE,))))
 
 
 def test_an_edit_before_its_message_waits_for_it_in_an_allowed_channel_only(tmp_path):
