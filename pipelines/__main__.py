@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from persona.errors import PersonaError
-from pipelines.commands import prepare, sample, train
+from pipelines.commands import all as whole
+from pipelines.commands import blindtest, canaries, evaluate, export, prepare, publish, sample, train
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_parser(subparsers)
     train.add_parser(subparsers)
     sample.add_parser(subparsers)
+    export.add_parser(subparsers)
+    evaluate.add_parser(subparsers)
+    blindtest.add_parser(subparsers)
+    canaries.add_parser(subparsers)
+    publish.add_parser(subparsers)
+    whole.add_parser(subparsers)
     return parser
 
 

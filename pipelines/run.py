@@ -22,7 +22,8 @@ MANIFEST_FILE = "manifest.json"
 _PLAN_FILE = "prepare.json"
 _WORK = "work"
 _STAGES = "stages"
-_OURS = ("sft", "kto", "dpo", "preferences", "meta", _WORK, _STAGES, "train")
+_OURS = ("sft", "kto", "dpo", "preferences", "meta", _WORK, _STAGES, "train", "export", "evaluation")
+_OUR_FILES = ("report.html", "timings.json", "pipeline.json", "published.json")
 
 
 class LineageCollector:
@@ -40,9 +41,21 @@ class LineageCollector:
 
     def encode(self, read_at: datetime) -> bytes:
         """Return the lineage file; `read_at` is when the messages were read."""
-        messages = np.unique(np.frombuffer(self._messages, dtype=">u8")).tobytes()
         authors = b"".join(sorted({self._key.author(author) for author in self._authors}))
-        return encode_digests(self._key.fingerprint, read_at, messages, authors)
+        return encode_digests(self._key.fingerprint, read_at, _sorted_once(self._messages), authors)
+
+
+def _sorted_once(digests: bytearray) -> bytes:
+    """Return hashes of eight bytes in order, each of them once; sorts them where they are: there may be millions."""
+    numbers = np.frombuffer(digests, dtype=np.uint64)
+    if sys.byteorder == "little":  # bytes are compared from the first on
+        numbers.byteswap(inplace=True)
+    numbers.sort()
+    first = np.ones(len(numbers), dtype=bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=first[1:])
+    if sys.byteorder == "little":
+        numbers.byteswap(inplace=True)
+    return numbers[first].tobytes()
 
 
 class RunFolder:
@@ -89,7 +102,7 @@ class RunFolder:
         """Remove everything that a run writes; anything else in the folder stays."""
         for name in _OURS:
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in (MANIFEST_FILE, _PLAN_FILE, "report.html", "timings.json", LINEAGE_FILE, MARK_FILE):
+        for name in (MANIFEST_FILE, _PLAN_FILE, *_OUR_FILES, LINEAGE_FILE, MARK_FILE):
             (self.path / name).unlink(missing_ok=True)
 
     def stage(self, name: str, do: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], bool]:

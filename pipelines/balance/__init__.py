@@ -3,7 +3,7 @@
 Everything here is pure and needs little memory: first count, then `balance`, then one pass to `choose` by, then take.
 """
 
-from pipelines.balance.choosing import MOST_BOOST, Candidate, Choice, boost, choose
+from pipelines.balance.choosing import MOST_BOOST, Candidate, Choice, boost, choose, choose_parts
 from pipelines.balance.quotas import DEFAULT_CAP, Quotas, balance
 from pipelines.balance.splitting import SHARES, Span, Split, SplitBounds, split_bounds
 
@@ -20,5 +20,6 @@ __all__ = [
     "balance",
     "boost",
     "choose",
+    "choose_parts",
     "split_bounds",
 ]

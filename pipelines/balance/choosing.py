@@ -7,12 +7,15 @@ choice depends neither on the order of the examples nor on how often the program
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 from persona.domain.chat import AuthorId
 from pipelines.balance.quotas import Quotas
+
+_Part = TypeVar("_Part", bound=Hashable)
 
 MOST_BOOST = 1.5
 
@@ -50,20 +53,36 @@ def boost(reactions: int) -> float:
 
 
 def choose(candidates: Iterable[Candidate], quotas: Quotas, seed: int) -> Choice:
-    """Read the candidates once and return which of them to take: exactly the quota of each author, or all they have.
-
-    Needs 8 bytes of memory an example of those authors who have more than their quota. Walk through the same
-    candidates again, in any order, and ask `takes`.
+    """Choose of one part, as `choose_parts` does.
 
     Raises:
         ValueError: two examples of an author have the same id.
     """
-    drawn: dict[AuthorId, array[float]] = {}
-    for candidate in candidates:
-        if quotas.counts.get(candidate.author_id, 0):
-            drawn.setdefault(candidate.author_id, array("d")).append(_draw(candidate, seed))
-    limits = {author: _limit(author, values, quotas.counts[author]) for author, values in drawn.items()}
-    return Choice(limits=limits, seed=seed)
+    return choose_parts(((0, candidate) for candidate in candidates), {0: quotas}, seed)[0]
+
+
+def choose_parts(
+    candidates: Iterable[tuple[_Part, Candidate]], quotas: Mapping[_Part, Quotas], seed: int
+) -> dict[_Part, Choice]:
+    """Read the candidates once and return for each part which of them to take.
+
+    That is exactly the quota of each author, or all they have. Needs 8 bytes of memory an example of those authors who
+    have more than their quota. Walk through the same candidates again, in any order, and ask `takes`.
+
+    Raises:
+        ValueError: two examples of an author have the same id.
+    """
+    drawn: dict[_Part, dict[AuthorId, array[float]]] = {part: {} for part in quotas}
+    for part, candidate in candidates:
+        if quotas[part].counts.get(candidate.author_id, 0):
+            drawn[part].setdefault(candidate.author_id, array("d")).append(_draw(candidate, seed))
+    return {
+        part: Choice(
+            limits={author: _limit(author, values, quotas[part].counts[author]) for author, values in found.items()},
+            seed=seed,
+        )
+        for part, found in drawn.items()
+    }
 
 
 def _limit(author: AuthorId, values: "array[float]", quota: int) -> float:

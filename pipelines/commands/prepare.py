@@ -26,11 +26,22 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_options(parser)
+    parser.add_argument("--pull", action="store_true", help="download the base model if it is not here")
+    parser.add_argument("--fresh", action="store_true", help="throw away what this run has done before")
+    parser.add_argument("--quiet", action="store_true", help="only say where the report is")
+    parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
+    parser.set_defaults(module="pipelines.commands.prepare")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what data set it is to be."""
     parser.add_argument("--name", default="server", metavar="NAME", help="the run: a folder under [storage] runs")
     parser.add_argument("--config", type=Path, metavar="PATH", help="settings (./config.toml)")
     parser.add_argument(
         "--tokenizer", type=Path, metavar="PATH", help="GGUF, tokenizer.json or model folder ([training] base)"
     )
+    parser.add_argument("--base", metavar="MODEL", help="instead of [training] base: what will be trained")
     parser.add_argument(
         "--tokens", type=_number(32), metavar="N", help="longest prompt and reply ([training] sft_tokens)"
     )
@@ -42,9 +53,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=_number(0), help="draws who is taken where there is too much ([training] seed)")
     parser.add_argument("--own-only", action="store_true", help="only what people exported themselves")
     parser.add_argument("--regions", default="US,GB,DE", help="countries whose phone numbers are looked for (US,GB,DE)")
-    parser.add_argument("--fresh", action="store_true", help="throw away what this run has done before")
-    parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
-    parser.set_defaults(module="pipelines.commands.prepare")
+
+
+def options_given(arguments: argparse.Namespace) -> list[str]:
+    """Return these options as they would be written."""
+    words = [f"--name={arguments.name}", f"--cap={arguments.cap}", f"--copies={arguments.copies}"]
+    words += [f"--regions={arguments.regions}", f"--max-examples={arguments.max_examples}"]
+    for name in ("config", "base", "tokenizer", "tokens", "seed"):
+        value = getattr(arguments, name)
+        if value is not None:
+            words.append(f"--{name}={value}")
+    return words + ["--own-only"] * arguments.own_only
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,12 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
             database=settings.storage.database,
             folder=settings.storage.runs / arguments.name,
             plan=plan,
-            tokens=open_tokens(arguments.tokenizer or _base(settings)),
+            tokens=open_tokens(arguments.tokenizer or _base(arguments, settings)),
             watcher=screen,
         )
         prepared = preparer.prepare(fresh=arguments.fresh)
     if arguments.json:
         print(json.dumps({"folder": str(prepared.folder), **prepared.manifest}, ensure_ascii=False))
+    elif arguments.quiet:
+        print(f"{sum(prepared.manifest['counts']['splits'].values()):,} examples; {prepared.folder / 'report.html'}")
     else:
         print_report(prepared)
     return EXIT_DONE
@@ -103,8 +124,8 @@ def _number(least: int) -> Callable[[str], int]:
     return number
 
 
-def _base(settings: Settings) -> Path:
+def _base(arguments: argparse.Namespace, settings: Settings) -> Path:
     """Return the folder of the model that will be trained: its tokenizer counts."""
     from pipelines.train.base_model import resolve_base  # noqa: PLC0415 - only when it runs
 
-    return resolve_base(settings.training.base, pull=False)
+    return resolve_base(arguments.base or settings.training.base, pull=arguments.pull)

@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -14,7 +14,18 @@ import numpy as np
 
 from persona.domain.chat import AuthorId, ChannelId
 from persona.domain.lineage import LineageKey
-from pipelines.balance import SHARES, Candidate, Choice, Quotas, Span, Split, SplitBounds, balance, choose, split_bounds
+from pipelines.balance import (
+    SHARES,
+    Candidate,
+    Choice,
+    Quotas,
+    Span,
+    Split,
+    SplitBounds,
+    balance,
+    choose_parts,
+    split_bounds,
+)
 from pipelines.dataset.conversations import Conversation
 from pipelines.dataset.plan import PreparePlan
 from pipelines.dataset.rendering import conversation_id, example_id, reaction_count
@@ -81,6 +92,16 @@ class Chosen:
     copies_dropped: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Something that can be gone through as often as needed: read from the file each time."""
+
+    begin: Callable[[], Iterator[Judged]]
+
+    def __iter__(self) -> Iterator[Judged]:
+        return self.begin()
+
+
 class Candidates:
     """The file of candidates in a folder, written once and read as often as needed."""
 
@@ -124,10 +145,13 @@ class Candidates:
         keys = array("q")
         with self._file.open(encoding="utf-8") as stream:
             keys.extend(json.loads(line)[-1] for line in stream)
-        values, counts = np.unique(np.frombuffer(keys, dtype=np.int64), return_counts=True)
-        limits = np.where(values & 1, self._plan.short_copies, self._plan.copies)
+        values = np.frombuffer(keys, dtype=np.int64)
+        values.sort()  # in place: one copy of all keys is enough
+        starts = np.flatnonzero(np.concatenate((values[:1] == values[:1], values[1:] != values[:-1])))
+        counts = np.diff(starts, append=len(values))
+        limits = np.where(values[starts] & 1, self._plan.short_copies, self._plan.copies)
         over = counts > limits
-        return dict(zip(values[over].tolist(), limits[over].tolist(), strict=True))
+        return dict(zip(values[starts[over]].tolist(), limits[over].tolist(), strict=True))
 
     def choose(self, left_out: Collection[str] = ()) -> Chosen:
         """Decide what becomes of every candidate; those in `left_out` count as if they were not there."""
@@ -144,18 +168,11 @@ class Candidates:
             )
             for split, counts in available.items()
         }
-        choices = {
-            split: choose(
-                (
-                    row.candidate
-                    for row in self.rows(copied, left_out)
-                    if bounds.of(row.started_at, row.conversation_id) is split
-                ),
-                quotas[split],
-                self._plan.seed,
-            )
-            for split in Split
-        }
+        choices = choose_parts(
+            ((bounds.of(row.started_at, row.conversation_id), row.candidate) for row in self.rows(copied, left_out)),
+            quotas,
+            self._plan.seed,
+        )
         with self._file.open("rb") as stream:
             written = sum(1 for _ in stream)
         return Chosen(
@@ -164,7 +181,7 @@ class Candidates:
             choices=choices,
             available=available,
             copied=copied,
-            usual=usual_reactions(row.judged for row in self.rows(copied, left_out)),
+            usual=usual_reactions(_Again(lambda: (row.judged for row in self.rows(copied, left_out)))),
             copies_dropped=written - kept - len(left_out),
         )
 

@@ -25,6 +25,7 @@ class Dropped(StrEnum):
     SYSTEM = "system message or command"
     BOT = "bot or webhook"
     CONSENT = "no consent of its author"
+    QUOTE = "repeats what somebody without consent said"
     FORWARD = "forwarded: nobody knows who wrote it"
     LINKS = "nothing but links"
     EMPTY = "nothing in it"
@@ -46,7 +47,10 @@ class Cleaned:
 
 
 class Cleaner:
-    """Cleans the messages of one server; `admits` and `may_name` are what consent says there."""
+    """Cleans the messages of one server.
+
+    `admits` and `may_name` are what consent says there; `repeats` whether a text holds words of somebody not admitted.
+    """
 
     def __init__(
         self,
@@ -54,10 +58,12 @@ class Cleaner:
         *,
         admits: Callable[[AuthorId, bool], bool],
         may_name: Callable[[AuthorId], bool],
+        repeats: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._secrets = secrets
         self._admits = admits
         self._may_name = may_name
+        self._repeats = repeats
 
     def clean(self, stored: Stored) -> Cleaned | Dropped:
         """Return the message as it may be read along, or why it may not."""
@@ -66,6 +72,8 @@ class Cleaner:
             dropped = self._refused(stored)
             if dropped is not None:
                 return dropped
+        if self._repeats(message.content):
+            return Dropped.QUOTE
         if not message.content.strip() and not message.attachments:
             return Dropped.EMPTY
         if only_links(message.content) and not message.attachments:

@@ -126,7 +126,14 @@ class Preparer:
         )
         for _ in range(_TRIES):
             chosen = candidates.choose(left_out)
-            writer = Writer(renderer=renderer, chosen=chosen, places=self._places(read), key=key)
+            writer = Writer(
+                renderer=renderer,
+                chosen=chosen,
+                places=self._places(read),
+                key=key,
+                work=self.run.work,
+                seed=self._plan.seed,
+            )
             for name in _WRITTEN:
                 shutil.rmtree(self.run.path / name, ignore_errors=True)
             self._watcher.step("write", read["numbers"]["conversations"])

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipelines.dataset.gate import Gate, Origin, require_permission
 from pipelines.dataset.plan import PreparePlan
 from pipelines.dataset.secrets import SecretFinder
 from pipelines.dataset.shelf import dump
+from pipelines.dataset.withheld import Withheld
 from pipelines.run import LineageCollector, RunFolder, now
 
 CONVERSATIONS = "conversations.jsonl"
@@ -63,11 +64,12 @@ class Reader:
         digest = hashlib.sha256()
         gaps: dict[str, float] = {}
         channels = snapshot.channels()
+        withheld = self._withheld(snapshot, gate, channels)
         with (self.run.work / CONVERSATIONS).open("w", encoding="utf-8") as stream:
             for channel in channels:
                 gaps[str(channel.id)] = gap = GapLearner().extend(snapshot.times(channel.id)).gap_seconds()
                 digest.update(f"{channel.id} {channel.guild_id} {channel.name}\n".encode())
-                talk = self._talk(snapshot, gate, secrets, channel, gap, counts)
+                talk = self._talk(snapshot, self._cleaner(gate, secrets, channel, withheld), channel, gap, counts)
                 stored = _hashed(snapshot, channel, digest, counts["numbers"])
                 for conversation in talk.conversations(stored):
                     counts["numbers"]["conversations"] += 1
@@ -83,22 +85,30 @@ class Reader:
             **{name: dict(sorted(counter.items())) for name, counter in counts.items()},
         }
 
-    def _talk(  # noqa: PLR0917
-        self,
-        snapshot: Snapshot,
-        gate: Gate,
-        secrets: SecretFinder,
-        channel: Channel,
-        gap: float,
-        counts: Mapping[str, Counter[str]],
-    ) -> Talk:
+    def _withheld(self, snapshot: Snapshot, gate: Gate, channels: Sequence[Channel]) -> Withheld:
+        """Return the words of people who are not admitted: others may have quoted them."""
+        withheld = Withheld()
+        for channel in channels:
+            for stored in snapshot.messages(channel.id):
+                message = stored.message
+                by_person = stored.answers is None and message.is_talk and not message.author.is_bot
+                if by_person and not self._admits(gate, message.author.id, channel.guild_id, own=stored.own):
+                    withheld.add(message.content)
+        withheld.seal()
+        return withheld
+
+    def _cleaner(self, gate: Gate, secrets: SecretFinder, channel: Channel, withheld: Withheld) -> Cleaner:
         guild = channel.guild_id
-        cleaner = Cleaner(
+        return Cleaner(
             secrets,
             admits=lambda author, own: self._admits(gate, author, guild, own=own),
             may_name=partial(self._may_name, gate, guild),
+            repeats=withheld.carried,
         )
 
+    def _talk(
+        self, snapshot: Snapshot, cleaner: Cleaner, channel: Channel, gap: float, counts: Mapping[str, Counter[str]]
+    ) -> Talk:
         def find(message_id: MessageId) -> Stored | None:
             stored = snapshot.message(message_id)
             # What was said elsewhere is another audience's business.

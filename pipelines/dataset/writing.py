@@ -13,6 +13,7 @@ from pipelines.balance import Split
 from pipelines.dataset.choosing import Chosen, Row
 from pipelines.dataset.conversations import Conversation
 from pipelines.dataset.example import Example, json_line, meta_row, sft_row
+from pipelines.dataset.kto_rows import KtoRows
 from pipelines.dataset.rendering import ExampleRenderer, Place, conversation_id
 from pipelines.dataset.targets import own_replies
 from pipelines.preferences import Judged, Liked, Rules, Verdict, as_json, judge_message, judge_thumbs, kto_row, thumbs
@@ -52,6 +53,12 @@ class Tally:
             self.samples.append((example.example_id, example, str(split)))
             self.samples.sort(key=lambda sample: sample[0])
             del self.samples[SAMPLES:]
+
+    def count_kto(self, kept: Mapping[str, int]) -> None:
+        """Count the rows for KTO that stayed, as `KtoRows.finish` tells them."""
+        for split in _KTO_SPLITS:
+            self.preferences[f"rows for KTO, {split}"] = kept.get(str(split), 0)
+        self.preferences["rows for KTO, of them from silence"] = kept.get("silent", 0)
 
 
 class Shards:
@@ -94,12 +101,14 @@ class Shards:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """Writes one data set; `places` says where each channel is."""
+    """Writes one data set; `places` says where each channel is, `work` is for what is only needed meanwhile."""
 
     renderer: ExampleRenderer
     chosen: Chosen
     places: Mapping[ChannelId, Place]
     key: LineageKey
+    work: Path
+    seed: int
     rules: Rules = field(default_factory=Rules)
 
     def write(
@@ -115,25 +124,27 @@ class Writer:
         """
         tally, lineage, misfits = Tally(), LineageCollector(self.key), list[str]()
         row = next(rows, None)
-        with Shards(folder, whole=(_LIKED,)) as shards:
+        with Shards(folder, whole=(_LIKED,)) as shards, KtoRows(self.work, self.seed) as kto:
             for number, conversation in enumerate(conversations):
                 used: set[int] = set()
                 while row is not None and row.conversation == number:
                     split = self.chosen.bounds.of(row.started_at, row.conversation_id)
                     if self.chosen.choices[split].takes(row.candidate):
-                        example = self._example(conversation, row, split, shards, tally)
+                        example = self._example(conversation, row, split, shards, tally, kto)
                         if example is None:
                             misfits.append(row.example_id)
                         else:
                             used.update(example.message_ids, example.context_ids)
                     row = next(rows, None)
-                used |= self._own(conversation, shards, tally)
+                used |= self._own(conversation, tally, kto)
                 _collect(conversation, used, lineage)
                 progress(number + 1)
+            kept = kto.finish(lambda split, line: shards.write(f"kto/{split}", line))
+        tally.count_kto(kept)
         return tally, lineage, shards.files, misfits
 
-    def _example(
-        self, conversation: Conversation, row: Row, split: Split, shards: Shards, tally: Tally
+    def _example(  # noqa: PLR0917
+        self, conversation: Conversation, row: Row, split: Split, shards: Shards, tally: Tally, kto: KtoRows
     ) -> Example | None:
         example = self.renderer.render(conversation, row.target, self.places[row.channel_id])
         if example is None:
@@ -143,10 +154,10 @@ class Writer:
         shards.write(f"sft/{split}", json_line(sft_row(example)))
         shards.write(f"meta/{split}", json_line(meta_row(example)))
         if split in _KTO_SPLITS:
-            self._preference(example, split, shards, tally)
+            self._preference(example, split, shards, tally, kto)
         return example
 
-    def _preference(self, example: Example, split: Split, shards: Shards, tally: Tally) -> None:
+    def _preference(self, example: Example, split: Split, shards: Shards, tally: Tally, kto: KtoRows) -> None:
         judged = Judged(
             example_id=example.example_id,
             author_id=example.author_id,
@@ -162,11 +173,9 @@ class Writer:
                 example_id=example.example_id, split=str(split), prompt=example.messages, chosen=example.completion
             )
             shards.write(_LIKED, as_json(liked) + "\n")
-        kto = kto_row(example.messages, example.completion, verdict)
-        if kto is not None:
-            shards.write(f"kto/{split}", json_line(kto))
+        _add_kto(kto, example, verdict, split)
 
-    def _own(self, conversation: Conversation, shards: Shards, tally: Tally) -> set[int]:
+    def _own(self, conversation: Conversation, tally: Tally, kto: KtoRows) -> set[int]:
         """Write what people thought of the persona's own replies; return the messages that went in."""
         used: set[int] = set()
         if all(line.answers is None or not line.reactions for line in conversation.lines):
@@ -194,11 +203,19 @@ class Writer:
             )
             verdict = judge_thumbs(judged, thumbs(votes), self.rules)
             tally.preferences[f"the persona's own reply: {verdict}"] += 1
-            row = kto_row(example.messages, example.completion, verdict)
-            if row is not None:
-                shards.write(f"kto/{split}", json_line(row))
+            if _add_kto(kto, example, verdict, split):
                 used.update(example.message_ids, example.context_ids)
         return used
+
+
+def _add_kto(kto: KtoRows, example: Example, verdict: Verdict, split: Split) -> bool:
+    """Hand over what a verdict says of a reply; return whether it says anything."""
+    row = kto_row(example.messages, example.completion, verdict)
+    if row is None:
+        return False
+    liked, ignored = verdict is Verdict.LIKED, verdict is Verdict.IGNORED
+    kto.add(str(split), example.example_id, json_line(row), liked=liked, ignored=ignored)
+    return True
 
 
 def _collect(conversation: Conversation, used: set[int], lineage: LineageCollector) -> None:

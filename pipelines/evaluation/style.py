@@ -17,8 +17,8 @@ class TooLittleError(PersonaError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scored:
-    """How often the classifier was right about each side of one conversation."""
+class Recognised:
+    """For each reply of one conversation whether the classifier was right about it."""
 
     ours: tuple[bool, ...]
     theirs: tuple[bool, ...]
@@ -34,18 +34,8 @@ def separability(conversations: Sequence[Conversation], *, seed: int = 0, rounds
     Raises:
         TooLittleError: fewer than ten conversations.
     """
-    if len(conversations) < _LEAST_CONVERSATIONS:
-        raise TooLittleError(
-            f"{len(conversations)} conversations are too few to tell styles apart; {_LEAST_CONVERSATIONS} are the least"
-        )
-    order = list(range(len(conversations)))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a fixed draw
-    right: dict[int, _Scored] = {}
-    for fold in range(FOLDS):
-        asked = set(order[fold::FOLDS])
-        known = [conversations[number] for number in order if number not in asked]
-        right.update(_examine(known, {number: conversations[number] for number in asked}, seed=seed))
-    scored = {id(conversation): right[number] for number, conversation in enumerate(conversations)}
+    found = recognised(conversations, seed=seed)
+    scored = {id(conversation): one for conversation, one in zip(conversations, found, strict=True)}
 
     def accuracy(drawn: Sequence[Conversation]) -> float:
         ours = [hit for one in drawn for hit in scored[id(one)].ours]
@@ -55,7 +45,27 @@ def separability(conversations: Sequence[Conversation], *, seed: int = 0, rounds
     return bootstrap(conversations, accuracy, rounds=rounds, seed=seed)
 
 
-def _examine(known: Sequence[Conversation], asked: dict[int, Conversation], *, seed: int) -> dict[int, _Scored]:
+def recognised(conversations: Sequence[Conversation], *, seed: int = 0) -> list[Recognised]:
+    """Return which replies a classifier recognises in each conversation, trained on others only (five folds).
+
+    Raises:
+        TooLittleError: fewer than ten conversations.
+    """
+    if len(conversations) < _LEAST_CONVERSATIONS:
+        raise TooLittleError(
+            f"{len(conversations)} conversations are too few to tell styles apart; {_LEAST_CONVERSATIONS} are the least"
+        )
+    order = list(range(len(conversations)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - a fixed draw
+    right: dict[int, Recognised] = {}
+    for fold in range(FOLDS):
+        asked = set(order[fold::FOLDS])
+        known = [conversations[number] for number in order if number not in asked]
+        right.update(_examine(known, {number: conversations[number] for number in asked}, seed=seed))
+    return [right[number] for number in range(len(conversations))]
+
+
+def _examine(known: Sequence[Conversation], asked: dict[int, Conversation], *, seed: int) -> dict[int, Recognised]:
     """Train on some conversations; say for others which replies were recognised."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - an extra, and slow to import
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
@@ -71,7 +81,7 @@ def _examine(known: Sequence[Conversation], asked: dict[int, Conversation], *, s
     results = {}
     for number, one in asked.items():
         guesses = model.predict([sample.text for sample in (*one.replies, *one.human)])
-        results[number] = _Scored(
+        results[number] = Recognised(
             ours=tuple(bool(guess == 1) for guess in guesses[: len(one.replies)]),
             theirs=tuple(bool(guess == 0) for guess in guesses[len(one.replies) :]),
         )

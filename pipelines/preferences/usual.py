@@ -62,42 +62,48 @@ class Usual:
 
 
 def usual_reactions(messages: Iterable[Judged]) -> Usual:
-    """Learn what is usual from all messages, liked or not, in one pass.
+    """Learn what is usual from all messages, liked or not. They are gone through twice.
 
     A channel's mean leans on the mean of everything, a month's on its channel's, a person's on 1 (empirical Bayes with
     a fixed strength: `_FAMILIAR` messages). A person's factor is their reactions over what their messages were
-    expected to get where they were said. Memory grows with people, channels and months, not with messages.
+    expected to get where they were said. Memory grows with people, and with channels times months, not with messages.
+
+    Raises:
+        TypeError: the messages can be gone through only once.
     """
-    cells: dict[tuple[AuthorId, ChannelId, Month], list[int]] = {}
-    for message in messages:
-        cell = cells.setdefault((message.author_id, message.channel_id, message.month), [0, 0])
-        cell[0] += 1
-        cell[1] += message.counted
+    if iter(messages) is messages:
+        raise TypeError("these messages can be gone through only once")
     by_month: dict[tuple[ChannelId, Month], list[int]] = {}
+    for message in messages:
+        _count(by_month.setdefault((message.channel_id, message.month), [0, 0]), message)
     by_channel: dict[ChannelId, list[int]] = {}
-    for (_, channel, month), (number, reactions) in cells.items():
-        for sums in (by_month.setdefault((channel, month), [0, 0]), by_channel.setdefault(channel, [0, 0])):
-            sums[0] += number
-            sums[1] += reactions
+    for (channel, _), (number, reactions) in by_month.items():
+        sums = by_channel.setdefault(channel, [0, 0])
+        sums[0] += number
+        sums[1] += reactions
     number = sum(sums[0] for sums in by_channel.values())
     everywhere = sum(sums[1] for sums in by_channel.values()) / number if number else 0.0
     channels = {channel: _leaning(sums, everywhere) for channel, sums in by_channel.items()}
     months = {place: _leaning(sums, channels[place[0]]) for place, sums in by_month.items()}
-    return Usual(everywhere=everywhere, channels=channels, months=months, people=_people(cells, months, everywhere))
+    return Usual(everywhere=everywhere, channels=channels, months=months, people=_people(messages, months, everywhere))
 
 
 def _people(
-    cells: Mapping[tuple[AuthorId, ChannelId, Month], list[int]],
-    months: Mapping[tuple[ChannelId, Month], float],
-    everywhere: float,
+    messages: Iterable[Judged], months: Mapping[tuple[ChannelId, Month], float], everywhere: float
 ) -> dict[AuthorId, float]:
-    got: dict[AuthorId, float] = {}
+    got: dict[AuthorId, int] = {}
     expected: dict[AuthorId, float] = {}
-    for (author, channel, month), (number, reactions) in cells.items():
-        got[author] = got.get(author, 0.0) + reactions
-        expected[author] = expected.get(author, 0.0) + number * months[channel, month]
+    for message in messages:
+        author = message.author_id
+        got[author] = got.get(author, 0) + message.counted
+        expected[author] = expected.get(author, 0.0) + months[message.channel_id, message.month]
     lean = _FAMILIAR * everywhere
     return {author: (got[author] + lean) / (expected[author] + lean) if lean else 1.0 for author in got}
+
+
+def _count(sums: list[int], message: Judged) -> None:
+    sums[0] += 1
+    sums[1] += message.counted
 
 
 def _leaning(sums: list[int], towards: float) -> float:

@@ -9,11 +9,17 @@ _WIDTH = 860
 _NAME = 190
 _ROW = 30
 _SHORT = 26
+_NEAR = 0.25
 
 
 def share_bars(authors: Sequence[tuple[AuthorShare, float, float]], cap: float) -> str:
-    """Draw two bars for each author, their share before and after, and a line at the cap."""
-    top = max([before for _, before, _ in authors] + [after for _, _, after in authors] + [cap]) * 1.02 or 1.0
+    """Draw two bars for each author, their share before and after, and a line at the cap.
+
+    Where nobody comes near the cap there is no line: the bars would all be too short to be compared.
+    """
+    largest = max([before for _, before, _ in authors] + [after for _, _, after in authors])
+    near = largest >= cap * _NEAR
+    top = max(largest, cap if near else 0.0) * 1.02 or 1.0
     room = _WIDTH - _NAME - 150
     height = _ROW * len(authors) + 24
     parts = []
@@ -25,9 +31,12 @@ def share_bars(authors: Sequence[tuple[AuthorShare, float, float]], cap: float) 
             _bar(_NAME, y + 12, room * after / top, 10, "after"),
             _text(_WIDTH - 140, y + 16, f"{before:.1%} \N{RIGHTWARDS ARROW} {after:.1%}", "start", kind="figure"),
         ]
-    x = _NAME + room * cap / top
-    parts.append(f'<line class="cap" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height - 18}"/>')
-    parts.append(_text(x, height - 5, f"cap {cap:.1%}", "middle", kind="figure"))
+    if near:
+        x = _NAME + room * cap / top
+        parts.append(f'<line class="cap" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height - 18}"/>')
+        parts.append(_text(x, height - 5, f"cap {cap:.1%}", "middle", kind="figure"))
+    else:
+        parts.append(_text(_NAME, height - 5, f"nobody comes near the cap of {cap:.1%}", "start", kind="figure"))
     return _svg(height, parts, "Shares of each author before and after balancing")
 
 

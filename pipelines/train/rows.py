@@ -37,8 +37,8 @@ class Rows:
 
 
 def data_files(run: Path, method: Method, split: str) -> tuple[Path, ...]:
-    """Return the files of a split (`train` or `validation`) in order; () when there are none."""
-    return tuple(sorted((run / KINDS[method]).glob(f"{split}*.jsonl")))
+    """Return the files of a split (`train` or `validation`) in order, empty ones left out; () when there are none."""
+    return tuple(sorted(file for file in (run / KINDS[method]).glob(f"{split}*.jsonl") if file.stat().st_size))
 
 
 def read_rows(run: Path, method: Method, split: str) -> Rows:

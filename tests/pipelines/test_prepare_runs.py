@@ -180,8 +180,32 @@ def test_what_was_liked_more_than_usual_becomes_preference_data(tmp_path):
     assert prepared.manifest["counts"]["preferences"]["liked"] == len(found) == 19  # the newest is for the test
     sft = {json.dumps(row["prompt"]) for row in rows_in(tmp_path / "run" / "sft")}
     assert all(json.dumps(list(each.prompt)) in sft for each in found)
-    kto = rows_in(tmp_path / "run" / "kto")
-    assert sum(row["label"] for row in kto) == 19
+    assert not (tmp_path / "run" / "kto").exists()  # everything else had its one reaction: nothing to tell apart
+
+
+def test_of_what_nobody_reacted_to_no_more_is_a_negative_than_there_is_praise(tmp_path):
+    talk, liked = [], []
+    for number in range(300):
+        talk.append(said(ANN, f"and what about number {spelt(number)}?", seconds=1000 * number))
+        talk.append(said(BEN, f"number {spelt(number)} is a very good number", seconds=1000 * number + 5))
+        if number % 3:
+            liked.append(reaction(talk[-1], 5 if number % 10 == 0 else 2))
+    fill(tmp_path / "a.db", talk, reactions=liked, entries=[PERMITTED, entry(1), entry(2)])
+    prepared = preparer(tmp_path / "a.db", tmp_path / "run", cap=1.0).prepare()
+    told = prepared.manifest["counts"]["preferences"]
+    assert told["ignored where reactions are usual"] > 4 * told["liked"] > 40
+    labels = {
+        split: [row["label"] for file in (tmp_path / "run" / "kto").glob(f"{split}-*") for row in _rows(file)]
+        for split in ("train", "validation")
+    }
+    for split, found in labels.items():
+        assert found.count(False) == found.count(True) > 0
+        assert told[f"rows for KTO, {split}"] == len(found)
+    assert sum(map(len, labels.values())) == 2 * told["liked"]
+    prompts = [row["prompt"][-1]["content"] for row in rows_in(tmp_path / "run" / "kto")]
+    assert len(set(prompts)) == len(prompts)
+    preparer(tmp_path / "a.db", tmp_path / "other", cap=1.0, seed=8).prepare()
+    assert [row["prompt"][-1]["content"] for row in rows_in(tmp_path / "other" / "kto")] != prompts
 
 
 def test_thumbs_on_the_personas_own_replies_become_labels(tmp_path):
