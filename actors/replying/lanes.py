@@ -71,7 +71,15 @@ class Lane:
         """Give a message its new text."""
         for place, message in enumerate(self.talk):
             if message.id == edit.message_id and (message.edited_at is None or message.edited_at < edit.edited_at):
-                self.talk[place] = replace(message, content=edit.content, edited_at=edit.edited_at)
+                mentions = message.mentions if edit.mentions is None else edit.mentions
+                attachments = message.attachments if edit.attachments is None else edit.attachments
+                self.talk[place] = replace(
+                    message,
+                    content=edit.content,
+                    edited_at=edit.edited_at,
+                    mentions=mentions,
+                    attachments=attachments,
+                )
 
     def drop(self, author_id: AuthorId | None, message_ids: Collection[MessageId], *, why: str) -> None:
         """Let go of what a person said, and of single messages; answers to them are not wanted any more."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from actors.replying.lanes import Job, Lane, Lanes, RecentIds, parts_out
 from persona.domain.chat import (
+    Attachment,
     Author,
     AuthorId,
     Channel,
@@ -70,6 +72,17 @@ def test_a_message_from_the_history_goes_where_it_belongs_and_one_heard_twice_co
     lane.hear(said(2), self_id=SELF, window=30)
     assert numbers_in(lane) == [1, 2, 3, 5]
     assert lane.state.humans_since_spoke == 4
+
+
+def test_an_edit_takes_away_whom_it_no_longer_mentions_and_what_was_attached():
+    lane = Lane(state=ChannelState(), talk=[])
+    file = Attachment(kind="image", name="cat.png")
+    lane.hear(replace(said(1), mentions=(ME,), attachments=(file,)), self_id=SELF, window=30)
+    edit = Edit(message_id=lane.talk[0].id, channel_id=ChannelId(5), content="new", edited_at=NOW)
+    lane.edit(edit)
+    assert (lane.talk[0].mentions, lane.talk[0].attachments) == ((ME,), (file,))
+    lane.edit(replace(edit, edited_at=NOW + MINUTE, mentions=(ANN,), attachments=()))
+    assert (lane.talk[0].content, lane.talk[0].mentions, lane.talk[0].attachments) == ("new", (ANN,), ())
 
 
 def test_an_older_edit_does_not_undo_a_newer_one():

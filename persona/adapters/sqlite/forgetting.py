@@ -35,6 +35,9 @@ def forget_author(author_id: AuthorId, at: datetime, connection: sqlite3.Connect
         # Whose message an answer is for is known for stored ones only; of the others none may keep their words.
         connection.execute("DELETE FROM pending_replies WHERE message_id NOT IN (SELECT id FROM messages)"),
     ]
+    if buried.messages:
+        # An answer to anybody may be made of what they said. It is written anew, or was sent and is known to be.
+        gone.append(connection.execute("DELETE FROM pending_replies WHERE texts != ''"))
     # Whoever was ever stored has a name here until they are forgotten, also when their messages are deleted.
     require_forgetting(connection, files=any(each.rowcount for each in gone))
     return buried
