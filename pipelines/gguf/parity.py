@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from persona.domain.prompt import golden_scene, render, to_chatml
 from persona.errors import PersonaError
+from pipelines.dataset.tokens import open_tokens
 
 _LIMITS = {"F32": 1e-3, "F16": 0.03, "BF16": 0.06, "Q8_0": 0.08, "Q6_K": 0.15, "Q5": 0.25, "Q4": 0.45, "IQ4": 0.45}
 _COARSE = 0.9
@@ -121,19 +122,13 @@ def _encode(folder: Path, text: str) -> list[int]:
 
 def _tokens(folder: Path, file: Path) -> Sequence[int]:
     """Return the golden conversation's tokens, after making sure that both sides cut every text alike."""
-    import llama_cpp  # noqa: PLC0415 - half a second to load
-
-    words = llama_cpp.Llama(str(file), vocab_only=True, verbose=False)
-    try:
-        for text in (_golden(), *NASTY):
-            ours = words.tokenize(text.encode(), add_bos=False, special=True)[:_CONTEXT]
-            if ours != _encode(folder, text):
-                raise PersonaError(
-                    f"{file} cuts {text[:40]!r} into other tokens than {folder}",
-                    cure="take a base model with a tokenizer like Qwen's or Llama 3's",
-                )
-    finally:
-        words.close()
+    words = open_tokens(file)
+    for text in (_golden(), *NASTY):
+        if list(words.tokenize(text))[:_CONTEXT] != _encode(folder, text):
+            raise PersonaError(
+                f"{file} cuts {text[:40]!r} into other tokens than {folder}",
+                cure="take a base model with a tokenizer like Qwen's or Llama 3's",
+            )
     return _encode(folder, _golden())
 
 

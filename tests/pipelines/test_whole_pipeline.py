@@ -26,7 +26,7 @@ for library in ("torch", "transformers", "trl", "peft", "datasets", "accelerate"
 for library in ("detect_secrets", "phonenumbers"):
     pytest.importorskip(library, reason=f"{library} is of the extra `prepare`, which is not installed")
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 
 REPO = Path(__file__).parents[2]
 SETTINGS = """[persona]

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from persona.domain.prompt import Role, Turn
 from persona.errors import PersonaError
 from pipelines.evaluation.heldout import draw, lines_of, read_split, who
 from tests.pipelines.evaluation.run_world import write_split
@@ -26,6 +28,12 @@ def test_a_context_is_what_the_model_reads_and_what_the_person_wrote(contexts):
     assert len(first.said) == 1
     assert first.sample().messages == lines_of(first.reply)
     assert first.created_at is not None
+
+
+def test_the_repliers_own_lines_stand_under_their_name(contexts):
+    turns = contexts[0].turns
+    own = Turn(role=Role.ASSISTANT, lines=("no", "not yet"))
+    assert replace(contexts[0], turns=(*turns, own)).said == (*contexts[0].said, "Pip: no", "Pip: not yet")
 
 
 def test_the_halves_have_nothing_in_common_and_are_of_the_same_conversations(contexts):

@@ -52,6 +52,8 @@ def test_shares_are_compared_by_newcombe():
     # Newcombe (1998), table II, case (a): 56/70 and 48/80, method 10.
     found = difference(fixed(wilson(56, 70), 5), fixed(wilson(48, 80), 5))
     assert (found.low, found.value, found.high) == pytest.approx((0.0524, 0.2, 0.3339), abs=5e-4)
+    surer = difference(fixed(wilson(56, 70), 5, trials=70), fixed(wilson(48, 80), 5, trials=80), confidence=0.999)
+    assert surer.low < 0 < found.low
 
 
 def test_figures_of_other_draws_are_refused():
