@@ -22,7 +22,7 @@ MANIFEST_FILE = "manifest.json"
 _PLAN_FILE = "prepare.json"
 _WORK = "work"
 _STAGES = "stages"
-_OURS = ("sft", "kto", "dpo", "preferences", "meta", _WORK, _STAGES, "train", "export", "evaluation")
+_OURS = ("sft", "kto", "dpo", "preferences", "meta", _WORK, _STAGES, "train", "blindtest", "export", "evaluation")
 _OUR_FILES = ("report.html", "timings.json", "pipeline.json", "published.json")
 
 
@@ -55,7 +55,7 @@ def _sorted_once(digests: bytearray) -> bytes:
     np.not_equal(numbers[1:], numbers[:-1], out=first[1:])
     if sys.byteorder == "little":
         numbers.byteswap(inplace=True)
-    return numbers[first].tobytes()
+    return bytes(digests) if first.all() else numbers[first].tobytes()
 
 
 class RunFolder:

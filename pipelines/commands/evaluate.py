@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persona.config import Settings, load_settings
+from persona.config import load_settings
 from persona.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -104,17 +104,6 @@ def options_of(arguments: argparse.Namespace, model: Path) -> "Options":
         letters=arguments.letters,
         blindtest=arguments.blindtest,
     )
-
-
-def pass_gate(model: Path, settings: Settings, *, run_folder: Path | None = None) -> "Evaluated":
-    """Evaluate a model with the gate, as `pipelines all` does before it publishes; `worse` is empty when it may pass.
-
-    Raises:
-        PersonaError: as `run`.
-    """
-    from pipelines.evaluation.running import Options, evaluate  # noqa: PLC0415 - heavy
-
-    return evaluate(Options(model=model, run=run_folder, gate=True), settings)
 
 
 def _told(evaluated: "Evaluated", *, as_json: bool) -> int:

@@ -147,11 +147,14 @@ class Candidates:
             keys.extend(json.loads(line)[-1] for line in stream)
         values = np.frombuffer(keys, dtype=np.int64)
         values.sort()  # in place: one copy of all keys is enough
-        starts = np.flatnonzero(np.concatenate((values[:1] == values[:1], values[1:] != values[:-1])))
-        counts = np.diff(starts, append=len(values))
-        limits = np.where(values[starts] & 1, self._plan.short_copies, self._plan.copies)
+        # Something stands more than n times in a sorted row where it stands again n places further on.
+        least = min(self._plan.copies, self._plan.short_copies)
+        earlier, later = values[: max(len(values) - least, 0)], values[least:]
+        often = np.unique(earlier[earlier == later])
+        counts = np.searchsorted(values, often, "right") - np.searchsorted(values, often, "left")
+        limits = np.where(often & 1, self._plan.short_copies, self._plan.copies)
         over = counts > limits
-        return dict(zip(values[starts[over]].tolist(), limits[over].tolist(), strict=True))
+        return dict(zip(often[over].tolist(), limits[over].tolist(), strict=True))
 
     def choose(self, left_out: Collection[str] = ()) -> Chosen:
         """Decide what becomes of every candidate; those in `left_out` count as if they were not there."""

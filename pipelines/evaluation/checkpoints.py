@@ -14,7 +14,7 @@ from pipelines.evaluation.judging import Judge, Judged
 from pipelines.evaluation.measures import BY_KEY
 from pipelines.evaluation.outcome import figures_json
 from pipelines.evaluation.report.numbers import range_text, value_text
-from pipelines.evaluation.running import FOLDER, Options, open_vectors, request_of
+from pipelines.evaluation.running import FOLDER, Options, open_vectors, request_of, require_libraries
 from pipelines.run import MANIFEST_FILE
 from pipelines.train.checkpoints import find_checkpoints, step_of
 from pipelines.train.plan import Method
@@ -71,6 +71,7 @@ def rank_checkpoints(run: Path, options: Options, settings: Settings, watcher: W
     Raises:
         PersonaError: there are none, or one cannot be made into a model file.
     """
+    require_libraries()
     run = run if run.is_dir() else settings.storage.runs / run
     found = checkpoints_of(run)
     if not found:

@@ -41,8 +41,14 @@ class Context:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """The lines that the reply answers, oldest first, without the system turn."""
-        return tuple(line for turn in self.turns if turn.role is not Role.SYSTEM for line in turn.lines)
+        """The lines that the reply answers, oldest first, no system turn; the replier's own under their name."""
+        own = f"{who(self.turns)[0] or 'me'}: "
+        return tuple(
+            own + line if turn.role is Role.ASSISTANT else line
+            for turn in self.turns
+            if turn.role is not Role.SYSTEM
+            for line in turn.lines
+        )
 
     @property
     def channel(self) -> str:

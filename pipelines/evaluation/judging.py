@@ -22,7 +22,7 @@ from pipelines.evaluation.replies import cache_file
 from pipelines.evaluation.resampling import Draws, Figure, draws, figure
 from pipelines.evaluation.samples import Sample
 from pipelines.evaluation.usage import Vocabulary, vocabulary
-from pipelines.evaluation.vectors import TextVectors
+from pipelines.evaluation.vectors import LetterVectors, TextVectors
 
 MODEL, AGAINST, BASE = "model", "against", "base"
 FEWEST_CLUSTERS = 10
@@ -156,7 +156,7 @@ class Judge:
         seed = self._request.seed
         with self._timed("baselines"):
             return [
-                baselines.copy_machine(self.drawn, self.training, self._vectors, seed=seed),
+                baselines.copy_machine(self.drawn, self.training, LetterVectors(), seed=seed),
                 baselines.random_reply(self.drawn, self.training, rounds=self._request.rounds, seed=seed),
                 baselines.ceiling(self.drawn),
             ]

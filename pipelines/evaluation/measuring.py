@@ -241,7 +241,9 @@ class Yardstick:
 def fixed_share(share: float, trials: int, rounds: int) -> Figure:
     """Return a share with the Wilson interval of so many trials."""
     interval = wilson(round(share * trials), trials) if trials else wilson(0, 0)
-    return fixed(type(interval)(value=share, low=min(interval.low, share), high=max(interval.high, share)), rounds)
+    return fixed(
+        type(interval)(value=share, low=min(interval.low, share), high=max(interval.high, share)), rounds, trials=trials
+    )
 
 
 def last_lines(sample: Sample) -> str:

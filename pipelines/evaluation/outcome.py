@@ -73,6 +73,7 @@ def outcome(
         "canaries": [{**asdict(each), "known": each.known} for each in canaries],
         "samples": _samples(judgement),
         "seconds": judgement.seconds,
+        "seconds_per_100_contexts": round(100 * sum(judgement.seconds.values()) / len(judgement.drawn.asked), 1),
         "notes": judgement.notes,
     }
 
@@ -121,6 +122,14 @@ def _speaking(speaking: Speaking) -> dict[str, Any]:
     }
 
 
+def _newest(said: Sequence[str]) -> list[str]:
+    """Return the newest lines; the rest of a message whose first line is not among them is left out."""
+    lines = list(said[-_CONTEXT_LINES:])
+    while len(lines) > 1 and lines[0].startswith("  "):
+        lines.pop(0)
+    return lines
+
+
 def _samples(judgement: Judgement) -> list[dict[str, Any]]:
     """Return some contexts with everybody's replies, spread evenly over the contexts."""
     asked = judgement.drawn.asked
@@ -136,7 +145,7 @@ def _samples(judgement: Judgement) -> list[dict[str, Any]]:
         people = list(judgement.human[place].messages)
         shown.append(
             {
-                "context": list(asked[place].said[-_CONTEXT_LINES:]),
+                "context": _newest(asked[place].said),
                 "replies": [{"name": "a person", "messages": people}, *replies],
             }
         )

@@ -124,7 +124,7 @@ def write_replies(
 def as_sent(context: Context, written: Written, *, cluster: str = "") -> Sample:
     """Return a draft as the bot would send it: cleaned and split into messages; nothing left is an empty message."""
     name = who(context.turns)[0] or "Persona"
-    speakers = {line.split(":", 1)[0].split(" (to ")[0] for line in context.said if ":" in line}
+    speakers = {line.split(":", 1)[0].split(" (to ")[0] for line in context.said if ":" in line} - {name}
     sent = plan(written.text, persona_name=name, names=speakers, limits=_LIMITS, complete=written.ended)
     messages = [line for one in sent.messages for line in one.text.split("\n") if line.strip()]
     return context.sample(messages or ("",), cluster=cluster)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.statistics import ROUNDS, Interval
+from pipelines.evaluation.statistics import ROUNDS, Interval, wilson
 
 Floats = NDArray[np.float64]
 _FEWEST_CLUSTERS = 2
@@ -41,11 +41,15 @@ def draws(clusters: int, *, rounds: int = ROUNDS, seed: int = 0) -> Draws:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure and its draws (the first value is itself); `counted` where its range was found without them."""
+    """A figure and its draws (the first value is itself); `counted` where its range was found without them.
+
+    A counted share knows its `trials`, so that its range can be found for another confidence.
+    """
 
     values: Floats = field(repr=False)
     interval: Interval
     counted: bool = False
+    trials: int = 0
 
     @property
     def value(self) -> float:
@@ -89,15 +93,23 @@ def difference(one: Figure, other: Figure, *, confidence: float = 0.95) -> Inter
         ValueError: they are of different draws.
     """
     if one.counted or other.counted:
-        return _newcombe(one.interval, other.interval)
+        return _newcombe(_at(one, confidence), _at(other, confidence))
     if one.values.shape != other.values.shape:
         raise ValueError("figures of different draws cannot be compared")
     return figure(one.values - other.values, biased=True, confidence=confidence).interval
 
 
-def fixed(interval: Interval, rounds: int) -> Figure:
+def fixed(interval: Interval, rounds: int, *, trials: int = 0) -> Figure:
     """Return a figure whose range was found without draws (a share with its Wilson interval)."""
-    return Figure(values=np.full(rounds, interval.value), interval=interval, counted=True)
+    return Figure(values=np.full(rounds, interval.value), interval=interval, counted=True, trials=trials)
+
+
+def _at(share: Figure, confidence: float) -> Interval:
+    """Return a counted share's range for a confidence; the one it has where its trials are not known."""
+    if not share.trials or not 0 <= share.value <= 1:
+        return share.interval
+    found = wilson(round(share.value * share.trials), share.trials, confidence=confidence)
+    return Interval(value=share.value, low=min(found.low, share.value), high=max(found.high, share.value))
 
 
 def _newcombe(one: Interval, other: Interval) -> Interval:

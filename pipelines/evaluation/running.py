@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from persona.adapters.llama.gguf_header import read_header
 from persona.adapters.llama.scoring import ReplyScorer
 from persona.config import Settings
 from persona.domain.speaking import SpeakingRules
-from persona.errors import EmbedderError, PersonaError, UsageError
+from persona.errors import ConfigError, EmbedderError, PersonaError, UsageError
 from persona.memory_setup import embedder_for
 from persona.ports import Sampling
 from pipelines.evaluation.asking import ModelFile, Request, Watcher
@@ -70,6 +71,7 @@ def evaluate(options: Options, settings: Settings, watcher: Watcher | None = Non
     Raises:
         PersonaError: something is missing, damaged or too little; names it and the cure.
     """
+    require_libraries()
     checked = check_model(LlamaSettings(path=options.model))
     run = find_run(options.run, options.model, settings.storage.runs)
     published = published_model(settings.storage.models) if options.gate else None
@@ -113,6 +115,21 @@ def evaluate(options: Options, settings: Settings, watcher: Watcher | None = Non
     write_json(folder / TWIN, told)
     write_text(folder / REPORT, page(told))
     return Evaluated(folder=folder, outcome=told, worse=worse, published=published)
+
+
+def require_libraries() -> None:
+    """Refuse to begin what would fail after minutes.
+
+    Raises:
+        ConfigError: an extra is missing.
+    """
+    for name, package, extra in (
+        ("sklearn", "scikit-learn", "evaluate"),
+        ("detect_secrets", "detect-secrets", "prepare"),
+        ("phonenumbers", "phonenumbers", "prepare"),
+    ):
+        if find_spec(name) is None:
+            raise ConfigError(f"{package} is not installed", cure=f"pip install 'persona[{extra}]'")
 
 
 def find_run(wanted: Path | None, model: Path, runs: Path) -> Path:

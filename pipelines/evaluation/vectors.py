@@ -56,7 +56,10 @@ class LetterVectors:
 
 
 class ModelVectors:
-    """The vectors of the embedder that memory uses; owns an event loop of its own."""
+    """The vectors of the embedder that memory uses; owns an event loop of its own.
+
+    Everybody answers the same contexts: what was embedded once is remembered.
+    """
 
     def __init__(self, embedder: Embedder) -> None:
         """Open it.
@@ -72,11 +75,17 @@ class ModelVectors:
             self._runner.close()
             raise
         self.name = f"embeddings ({embedder.model_id})"
+        self._known: dict[str, Vectors] = {}
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors, a batch at a time."""
-        parts = [self._runner.run(self._embedder.embed(texts[at : at + _BATCH])) for at in range(0, len(texts), _BATCH)]
-        return np.concatenate(parts) if parts else np.zeros((0, self._embedder.dimensions), dtype=np.float32)
+        """Return the vectors; new texts are embedded a batch at a time."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+        for at in range(0, len(missing), _BATCH):
+            batch = missing[at : at + _BATCH]
+            self._known.update(zip(batch, self._runner.run(self._embedder.embed(batch)), strict=True))
+        if not texts:
+            return np.zeros((0, self._embedder.dimensions), dtype=np.float32)
+        return np.stack([self._known[text] for text in texts])
 
     def close(self) -> None:
         """Let go of the model."""

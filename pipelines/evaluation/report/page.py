@@ -189,7 +189,11 @@ def _meanings(found: Mapping[str, Any]) -> str:
 
 def _times(found: Mapping[str, Any]) -> str:
     rows: Iterable[tuple[str, str]] = ((name, f"{seconds:,.1f} s") for name, seconds in found["seconds"].items())
-    return "<h2>Time</h2>" + table(("", ""), rows)
+    whole = (
+        f'<p class="soft">{found["seconds_per_100_contexts"]:,.0f} s for 100 contexts; less where replies were '
+        "there from an earlier run.</p>"
+    )
+    return f"<h2>Time</h2>{whole}" + table(("", ""), rows)
 
 
 def _ceiling(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -41,7 +41,10 @@ def show(found: Mapping[str, Any], console: "Console") -> None:
             f"{each['exposure']:.1f} of {each['most']:.1f} bits, {known}",
         )
     for leak in found["leaks"][:_SHOWN_LEAKS]:
-        _say(console, f"leak: {leak['kind']} {leak['source']}: {leak['text'][:100]}")
+        where = (
+            f" of {leak['source']}: {leak['text'][:100]}" if leak["text"] else f" in the reply to {leak['context_id']}"
+        )
+        _say(console, f"leak: {leak['kind']}{where}")
     if found["leak_count"] > _SHOWN_LEAKS:
         _say(console, f"and {found['leak_count'] - _SHOWN_LEAKS:,} more leaks: see the page")
 

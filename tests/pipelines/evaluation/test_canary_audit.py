@@ -19,6 +19,8 @@ from pipelines.evaluation.canaries import CANARY_FILE, PLANTED_FILE, audit, plan
 from pipelines.evaluation.heldout import read_split
 from tests.pipelines.evaluation.run_world import write_run
 
+pytestmark = pytest.mark.training
+
 PASSES, BATCH = 8, 24
 
 

@@ -48,6 +48,7 @@ def test_only_whole_checkpoints_are_found(tmp_path):
     assert [one.name for one in checkpoints_of(tmp_path)] == ["sft, step 20", "sft, step 100", "sft, the end"]
 
 
+@pytest.mark.training
 @pytest.mark.timeout(180)
 def test_adapters_become_model_files_and_are_ranked_on_the_validation_part(tmp_path, capsys):
     torch = pytest.importorskip("torch", reason="needs the extra `train`: torch")
