@@ -103,10 +103,14 @@ class Muted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recall(Request[Sequence[Recollection]]):
-    """Responder -> retriever: what was said about this before, where this channel's audience may read it?"""
+    """Responder -> retriever: what was said about this before, where this channel's audience may read it?
+
+    `text` holds the words to look for; `last` are the messages it was made of, oldest first: what they mean together.
+    """
 
     text: str
     channel_id: ChannelId
+    last: tuple[str, ...] = ()
     exclude: frozenset[MessageId] = frozenset()
     exclude_authors: frozenset[AuthorId] = frozenset()
     limit: int = 5

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from actors.kernel import LATER, Actor, Responder
 from actors.messages import Ping, Recall, StoreChanged
 from persona.domain.chat import ChannelId, MessageId, Recollection
+from persona.domain.recall import QUERY_WEIGHTS, mixed_vector
 from persona.errors import EmbedderMissingError, MemoryIndexError, PersonaError
 from persona.ports import Embedder, EmbeddingCache, Memory, MemoryQuery, MessageStore, VectorSpace
 from persona.projection import Embedding, embed_waiting, open_memory, project
@@ -162,7 +163,7 @@ class RetrieverActor(Actor):
             return ()
         query = MemoryQuery(
             text=request.text,
-            vector=await self._vector(memory, request.text),
+            vector=await self._vector(memory, request),
             channel_id=request.channel_id,
             channel_ids=visible,
             exclude=request.exclude,
@@ -172,13 +173,14 @@ class RetrieverActor(Actor):
         found = await memory.search(query)
         return await self._as_they_stand(found, visible) if found else ()
 
-    async def _vector(self, memory: Memory, text: str) -> "NDArray[np.float32] | None":
-        """Return what a question means, or None when nobody can say so in time."""
-        if self._embedder is None or memory.space is None or not text.strip():
+    async def _vector(self, memory: Memory, request: Recall) -> "NDArray[np.float32] | None":
+        """Return what the last messages mean together, or None when nobody can say so in time."""
+        texts = [text for text in request.last or (request.text,) if text.strip()][-len(QUERY_WEIGHTS) :]
+        if self._embedder is None or memory.space is None or not texts:
             return None
         try:
             async with asyncio.timeout(self._settings.embed_share * self._settings.budget):
-                vector = await self._embedder.embed_query(text)
+                vector = await self._mixed(self._embedder, memory.space, texts)
         except TimeoutError:
             self._degrade("query", "a question took too long to embed: words alone count")
             return None
@@ -187,6 +189,15 @@ class RetrieverActor(Actor):
             return None
         self._recover("query")
         return vector
+
+    async def _mixed(self, embedder: Embedder, space: VectorSpace, texts: Sequence[str]) -> "NDArray[np.float32]":
+        """Mix the vectors of texts, oldest first; those of earlier messages are known as a rule, the newest is not."""
+        known = await self._cache.known(space, texts[:-1]) if self._cache is not None and len(texts) > 1 else {}
+        vectors = [known[text] if text in known else await embedder.embed_query(text) for text in texts]
+        try:
+            return mixed_vector(vectors)
+        except ValueError:
+            return vectors[-1]  # they cancel each other out
 
     async def _as_they_stand(
         self, found: Sequence[Recollection], visible: frozenset[ChannelId]

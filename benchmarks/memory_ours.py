@@ -99,8 +99,7 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
         took, found = [], []
         for vector in corpus.question_vectors[:questions]:
             began = time.perf_counter()
-            wanted = vector_search(table, vector)
-            wanted = wanted.where(where) if where else wanted
+            wanted = vector_search(table, vector, rows=rows, where=where)
             hits = await wanted.select(["message_id", "_distance"]).limit(_POOL).to_arrow()
             took.append(time.perf_counter() - began)
             found.append(np.array([number[i] for i in hits["message_id"].to_pylist()[:NEAREST]]))
@@ -241,6 +240,7 @@ async def _ask(
     query = MemoryQuery(
         text=corpus.questions[at],
         channel_ids=channels_in(scope),
+        channel_id=min(channels_in(scope)),
         limit=_RECOLLECTIONS,
         vector=corpus.question_vectors[at] if by_vector else None,
     )

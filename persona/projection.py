@@ -56,12 +56,15 @@ async def project(
     batch: int = 1000,
     on_progress: OnProgress | None = None,
     embedding: Embedding | None = None,
+    at_once: bool = False,
 ) -> int:
     """Apply everything in the outbox to the memory, `batch` changes at a time; return how many changes that were.
 
     A change is confirmed only after the memory has it. Killed in between, the next run applies it again, which does no
     harm. Cancelling is safe at any point. The memory is tidied up at the end and, in a long run, at growing intervals,
     so that the whole costs about as much as tidying up once. Where messages were forgotten, it is purged of them.
+
+    With `at_once` it is not tidied up before the end: for where nobody searches meanwhile.
 
     Known vectors come along; a few changes are embedded at once, many are found by their words until `embed_waiting`.
 
@@ -76,7 +79,7 @@ async def project(
     while True:
         # Asked before the outbox is emptied: the removals that a purge is for are in it by then.
         purge = await store.purge_due()
-        done += await _drain(store, memory, batch, on_progress, embedding)
+        done += await _drain(store, memory, batch, on_progress, embedding, at_once=at_once)
         if not purge:
             return done
         await memory.purge()
@@ -122,7 +125,13 @@ async def embed_waiting(memory: Memory, embedding: Embedding, *, on_progress: On
 
 
 async def _drain(
-    store: MessageStore, memory: Memory, batch: int, on_progress: OnProgress | None, embedding: Embedding | None
+    store: MessageStore,
+    memory: Memory,
+    batch: int,
+    on_progress: OnProgress | None,
+    embedding: Embedding | None,
+    *,
+    at_once: bool,
 ) -> int:
     """Apply the outbox as it is, and what comes in meanwhile; while much is left, the next batch is read ahead."""
     total = await store.memory_changes_pending()
@@ -141,7 +150,7 @@ async def _drain(
             await store.confirm_memory(last)
             done += len(changes)
             untidy += len(changes)
-            if untidy >= max(_LEAST_ROWS_PER_REFRESH, 3 * done // 4):
+            if not at_once and untidy >= max(_LEAST_ROWS_PER_REFRESH, 3 * done // 4):
                 await memory.refresh(indexing=False)
                 untidy = 0
             if on_progress is not None:

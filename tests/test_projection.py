@@ -182,7 +182,9 @@ def test_killed_in_the_middle_it_catches_up_to_what_a_clean_build_gives(tmp_path
         async with both(tmp_path) as (store, memory):
             left = await project(store, memory)
             probe = messages[77]
-            found = await memory.search(MemoryQuery(text=probe.content, channel_ids=frozenset({probe.channel_id})))
+            found = await memory.search(
+                MemoryQuery(text=probe.content, channel_ids=frozenset({probe.channel_id}), limit=200)
+            )
         return left, [one.message_id for one in found]
 
     asyncio.run(prepare())

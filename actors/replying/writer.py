@@ -15,6 +15,7 @@ from actors.replying.voice import Voice, VoiceCoach
 from persona.domain.chat import AuthorId, Message, Recollection
 from persona.domain.delivery import Delivery, plan
 from persona.domain.prompt import Scene, Turn, render, speaker_names
+from persona.domain.recall import mixed_query
 from persona.domain.verbatim import copied
 from persona.errors import InferenceError
 from persona.ports import Arrival, ChatRequest, Finished, FinishReason, MessageStore
@@ -78,7 +79,8 @@ class ReplyWriter:
         talk = lane.up_to(arrival.message)
         recent = [m.content for m in talk[-_QUERY_MESSAGES:] if m.author.id != arrival.self_id]
         request = Recall(
-            text=" \n".join(reversed(recent)),
+            text=mixed_query(recent),
+            last=tuple(recent),
             channel_id=arrival.channel.id,
             exclude=frozenset(m.id for m in lane.talk),
             exclude_authors=frozenset({arrival.self_id}),

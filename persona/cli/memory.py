@@ -21,7 +21,8 @@ from persona.memory_setup import embedder_for, memory_for
 from persona.ports import Embedder, Match, Memory, MemoryQuery, MemoryStats, VectorSpace
 from persona.projection import Embedding, embed_waiting, open_memory, project
 
-_CHANGES_AT_ONCE = 4_000
+_CHANGES_AT_ONCE = 16_000
+_INTERRUPTED = "persona: interrupted; what was done stays, `persona memory rebuild --go-on` does the rest"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             return asyncio.run(_run(settings, arguments, screen))
         except KeyboardInterrupt:
             screen.close()
-            print("persona: interrupted; what was done stays, run it again to go on", file=sys.stderr)
+            print(_INTERRUPTED, file=sys.stderr)
             return EXIT_INTERRUPTED
 
 
@@ -87,8 +88,14 @@ async def _rebuild(settings: Settings, screen: MemoryScreen, *, again: bool) -> 
             await memory.clear()
             await store.requeue_memory()
         embedding = Embedding(cache=store.embeddings, embedder=embedder)
-        batch = _CHANGES_AT_ONCE
-        await project(store, memory, batch=batch, on_progress=screen.filling, embedding=embedding)
+        await project(
+            store,
+            memory,
+            batch=_CHANGES_AT_ONCE,
+            on_progress=screen.filling,
+            embedding=embedding,
+            at_once=True,
+        )
         await embed_waiting(memory, embedding, on_progress=screen.embedding)
         screen.indexing()
         await memory.settle()
@@ -143,6 +150,7 @@ async def _search(settings: Settings, arguments: argparse.Namespace) -> tuple[li
             text=text,
             vector=await embedder.embed_query(text) if embedder is not None and fits else None,
             channel_ids=frozenset(channel.id for channel in wanted),
+            channel_id=wanted[0].id if len(wanted) == 1 else None,
             limit=arguments.limit,
         )
         return list(await memory.explain(query)), channels

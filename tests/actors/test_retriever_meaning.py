@@ -13,8 +13,8 @@ from tests.fakes.embedding import WordEmbedder
 from tests.fakes.talk import ATTIC, KITCHEN, NOON, allowed_channel, chatter, said
 
 QUICK = RetrieverSettings(budget=1.0, poll=0.1, settle=0.01, retry=0.02, longest_retry=0.1)
-CAR = said(1, "my car broke down on the hill")
-SOUP = said(2, "soup for lunch again")
+CAR = said(2, "my car broke down on the hill")
+SOUP = said(1, "soup for lunch again")
 
 
 class World:
@@ -24,8 +24,8 @@ class World:
         self.store = store
         self.ref = ref
 
-    async def recall(self, text):
-        found = await self.ref.ask(Recall(text=text, channel_id=KITCHEN, limit=1), timeout=5)
+    async def recall(self, text, last=()):
+        found = await self.ref.ask(Recall(text=text, channel_id=KITCHEN, limit=1, last=last), timeout=5)
         return [one.text for one in found]
 
     async def until(self, wanted):
@@ -79,6 +79,31 @@ def test_recalls_what_means_the_same_also_when_it_was_just_said(tmp_path):
         return before, embedder.closed
 
     assert asyncio.run(scenario()) == ([CAR.content], True)
+
+
+def test_a_question_means_what_the_last_messages_mean_together_and_what_is_known_is_not_embedded_again(tmp_path):
+    async def scenario():
+        embedder = WordEmbedder()
+        async with world(tmp_path, embedder, CAR, SOUP) as w:
+            await w.until("ready")
+            asked = []
+            embed_query = embedder.embed_query
+
+            async def noted(text):
+                asked.append(text)
+                return await embed_query(text)
+
+            embedder.embed_query = noted
+            both = await w.recall("hmm", last=(SOUP.content, "automobile automobile trouble", "hmm"))
+            known = [*asked]
+            asked.clear()
+            await w.recall("hmm", last=("", "soup"))
+            return both, known, asked
+
+    both, known, asked = asyncio.run(scenario())
+    assert both == [CAR.content]
+    assert known == ["automobile automobile trouble", "hmm"]
+    assert asked == ["soup"]
 
 
 def test_without_a_model_words_alone_count_and_the_state_says_so(tmp_path):

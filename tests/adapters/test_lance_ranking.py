@@ -1,13 +1,16 @@
 """The pure decisions behind a search."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persona.adapters.lance.ranking import decayed, query_words, word_count
+from persona.adapters.lance.ranking import merged, query_words, ranked, word_count
 from persona.adapters.lance.tidying import Litter
-
-DAY_MS = 86_400_000
+from persona.domain.chat import snowflake_at, snowflake_time
+from persona.domain.recall import age_factor, best_first
+from tests.fakes.talk import NOON
 
 
 @pytest.mark.parametrize(
@@ -51,37 +54,65 @@ def test_word_count(text, enough):
     assert (word_count(text) >= 2) is enough
 
 
-def test_decay_halves_towards_the_floor():
-    weigh = lambda days: decayed(8.0, days * DAY_MS, half_life_days=10, floor=0.5)  # noqa: E731
-    assert weigh(0) == 8.0
-    assert weigh(10) == pytest.approx(6.0)
-    assert weigh(20) == pytest.approx(5.0)
-    assert weigh(100_000) == pytest.approx(4.0)
-    assert weigh(-5) == 8.0
+def test_two_searches_of_one_stage_become_one_ranking_by_score_and_of_equals_by_id():
+    assert list(merged({1: 5.0, 2: 3.0}, {3: 4.0, 4: 3.0, 1: 5.0})) == [1, 3, 4, 2]
+    assert merged({}, {}) == {}
+
+
+@given(
+    st.lists(st.integers(1, 40), unique=True, max_size=30),
+    st.lists(st.integers(1, 40), unique=True, max_size=30),
+    st.integers(0, 60),
+)
+def test_the_order_is_that_of_the_pure_functions(by_words, by_vector, now_hours):
+    ids = {number: snowflake_at(NOON + timedelta(hours=number), number) for number in {*by_words, *by_vector}}
+    words = {ids[number]: 9.0 - place for place, number in enumerate(by_words)}
+    similar = {ids[number]: 1.0 - place / 100 for place, number in enumerate(by_vector)}
+    now = NOON + timedelta(hours=now_hours)
+    created = {i: round(snowflake_time(i).timestamp() * 1000) for i in sorted({*words, *similar}, reverse=True)}
+    stages = [list(stage) for stage in (words, similar) if stage]
+    expected = best_first(stages, created, now_ms=now.timestamp() * 1000)
+    found = ranked(words, similar, now_ms=now.timestamp() * 1000)
+    assert [(one.message_id, one.score) for one in found] == expected
+    for one in found:
+        assert one.word_rank == (list(words).index(one.message_id) + 1 if one.message_id in words else None)
+        assert one.vector_rank == (list(similar).index(one.message_id) + 1 if one.message_id in similar else None)
+        assert one.recency_rank == list(created).index(one.message_id) + 1
+        assert one.age_factor == age_factor(now.timestamp() * 1000 - created[one.message_id])
 
 
 def test_tidying_up_is_due_when_much_has_piled_up_or_a_little_long_ago():
     clean = Litter(at=0.0)
     assert not clean.due(1e9)
     assert not clean.after(rows=1).due(60)
-    assert clean.after(rows=1).due(21_600)
-    assert clean.after(rows=2_000).due(0)
-    busy = clean
-    for _ in range(32):
+    assert clean.after(rows=1).due(86_400)
+    assert clean.after(rows=1_000).due(0)
+
+
+def test_small_commits_are_gathered_and_still_tidied_up_in_the_end():
+    busy = Litter(at=0.0)
+    for _ in range(15):
         busy = busy.after(rows=1)
-    assert busy.due(0)
+    assert not busy.scattered
+    busy = busy.after(rows=1)
+    assert busy.scattered
+    assert not busy.due(0)
+    gathered = busy.gathered()
+    assert not gathered.scattered
+    assert gathered.rows == 16
+    assert gathered.due(86_400)
 
 
 def test_tidied_up_is_looked_at_once_more_for_the_versions_it_replaced():
     before = Litter(at=0.0).after(rows=5)
     tidied = before.since(before, 100.0)
-    assert not tidied.due(21_699)
-    assert tidied.due(21_700)
-    assert not tidied.since(tidied, 21_700.0).due(1e9)
+    assert not tidied.due(86_499)
+    assert tidied.due(86_500)
+    assert not tidied.since(tidied, 86_500.0).due(1e9)
 
 
 def test_what_came_while_tidying_up_still_counts():
     before = Litter(at=0.0).after(rows=3_000)
-    meanwhile = before.after(rows=1_999)
+    meanwhile = before.after(rows=999)
     assert not meanwhile.since(before, 10.0).due(10)
     assert meanwhile.after(rows=1).since(before, 10.0).due(10)

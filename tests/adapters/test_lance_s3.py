@@ -4,9 +4,11 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from persona.ports import MemoryQuery
 from tests.fakes.embedding import WordEmbedder, vector_of
 from tests.fakes.talk import ATTIC, KITCHEN, NOON, chatter, put, remove, said
 
-SERVER = shutil.which("moto_server")
+SERVER = shutil.which("moto_server", path=str(Path(sys.executable).parent)) or shutil.which("moto_server")
 BOTH = frozenset({KITCHEN, ATTIC})
 
 
@@ -55,7 +57,7 @@ def test_lives_in_object_storage_through_edits_removals_purging_and_reopening(bu
         return LanceMemory("s3://memories/persona", storage_options=bucket, now=lambda: NOON + timedelta(days=1))
 
     async def texts(index, text):
-        query = MemoryQuery(text=text, vector=vector_of(text), channel_ids=BOTH)
+        query = MemoryQuery(text=text, vector=vector_of(text), channel_ids=BOTH, limit=50)
         return [one.text for one in await index.search(query)]
 
     async def scenario():

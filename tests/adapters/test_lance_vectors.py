@@ -14,6 +14,7 @@ import pytest
 
 from persona.adapters.lance import LanceMemory, indexing
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.opening import vector_search
 from persona.errors import MemoryIndexError
 from persona.ports import Embedded, MemoryQuery, VectorSpace
 from tests.fakes.embedding import WordEmbedder, vector_of
@@ -40,6 +41,13 @@ async def texts(memory, query):
     return [one.text for one in await memory.search(query)]
 
 
+async def best_by_meaning(memory, text):
+    """What its vector puts first, wherever newness and age put it afterwards."""
+    table = memory._opened.table
+    query = vector_search(table, vector_of(text), rows=await table.count_rows())
+    return [row["text"] for row in await query.select(["text", "_distance"]).limit(1).to_list()]
+
+
 async def opened(folder, *messages, space=SPACE, **more):
     memory = memory_at(folder, **more)
     await memory.open(space)
@@ -49,7 +57,7 @@ async def opened(folder, *messages, space=SPACE, **more):
 
 def test_finds_what_means_the_same_in_other_words(tmp_path):
     async def scenario():
-        memory = await opened(tmp_path, said(1, "my car broke down"), said(2, "soup for lunch again"))
+        memory = await opened(tmp_path, said(2, "my car broke down"), said(1, "soup for lunch again"))
         by_words = await texts(memory, MemoryQuery(text="automobile repairs", channel_ids=BOTH))
         (best, *_) = await memory.explain(asked("automobile", limit=1))
         await memory.close()
@@ -198,6 +206,20 @@ def test_an_index_from_ten_thousand_on_and_anew_at_four_times_the_size(vectors, 
     assert indexing.made_for("text_idx") == 0
 
 
+def test_an_index_in_many_parts_is_made_anew():
+    index = indexing.VectorIndex(name="vector_20000_idx", made_for=20_000)
+    assert indexing.wanted_index(21_000, index, parts=6) is None
+    assert indexing.wanted_index(21_000, index, parts=7) == "vector_21000_idx"
+
+
+@pytest.mark.parametrize(
+    ("rows", "filtered", "probes"),
+    [(20_000, True, 16), (20_000, False, 64), (365_000, True, 34), (365_000, False, 64), (1_000_000, True, 92)],
+)
+def test_a_search_looks_into_three_quarters_of_the_partitions_or_all(rows, filtered, probes):
+    assert indexing.probes_for(rows, filtered=filtered) == probes
+
+
 @pytest.mark.parametrize("helper_rows", [100, 10**9], ids=["by a helper process", "in this process"])
 def test_an_index_is_made_in_the_background_swapped_and_searched(tmp_path, monkeypatch, helper_rows):
     monkeypatch.setattr(indexing, "LEAST_VECTORS", 1_000)
@@ -212,12 +234,12 @@ def test_an_index_is_made_in_the_background_swapped_and_searched(tmp_path, monke
         await memory.apply(put(*messages[1_000:]), vectors_of(messages[1_000:]))
         memory._litter = memory._litter.after(rows=10_000)
         await memory.refresh()
-        during = await texts(memory, asked(messages[4_000].content))
+        during = await best_by_meaning(memory, messages[4_000].content)
         late = said(1, "a late zebra crosses", at=NOON + timedelta(days=9))
         await memory.apply(put(late), vectors_of([late]))
         await memory.settle()
         await memory.refresh()
-        found = [m.content in await texts(memory, asked(m.content)) for m in messages[::200]]
+        found = [m.content in await best_by_meaning(memory, m.content) for m in messages[::200]]
         zebra = await texts(memory, asked("late zebra crosses", limit=1))
         stats = await memory.stats()
         await memory.purge()
@@ -324,7 +346,7 @@ def test_a_damaged_table_is_replaced_and_filled_again(tmp_path, part, damage):
         held = await memory.open(SPACE)
         if not held:
             await memory.apply(put(*messages), vectors_of(messages))
-        found = await texts(memory, asked(messages[7].content))
+        found = await best_by_meaning(memory, messages[7].content)
         rows = (await memory.stats()).messages
         await memory.close()
         return held, messages[7].content in found, rows
@@ -341,3 +363,70 @@ def test_a_damaged_table_is_replaced_and_filled_again(tmp_path, part, damage):
     assert found
     assert rows == 300
     assert not held
+
+
+def test_gathering_small_fragments_keeps_every_row_and_vector_and_what_waits(tmp_path):
+    async def scenario():
+        messages = chatter(60, words_each=5)
+        memory = memory_at(tmp_path)
+        await memory.open(SPACE)
+        await memory.apply(put(*messages[:20]), vectors_of(messages[:20]))
+        for message in messages[20:]:
+            known = vectors_of([message]) if message.id % 2 else {}
+            await memory.apply(put(message), known)
+        before = await memory.stats(), await memory.waiting_count()
+        await memory.refresh()
+        after = await memory.stats(), await memory.waiting_count()
+        waiting = {one.message_id for one in await memory.waiting(100)}
+        rows = await memory._opened.table.query().to_list()
+        found = [await best_by_meaning(memory, m.content) for m in messages if m.id not in waiting]
+        await memory.close()
+        return messages, before, after, waiting, rows, found
+
+    messages, before, after, waiting, rows, found = asyncio.run(scenario())
+    assert (before[0].fragments, after[0].fragments) == (41, 1)
+    assert before[1] == after[1] == len(waiting) > 0
+    assert sorted(row["message_id"] for row in rows) == sorted(m.id for m in messages)
+    for row in rows:
+        assert (row["vector"] is None) == (row["message_id"] in waiting)
+        if row["vector"] is not None:
+            assert np.allclose(row["vector"], vector_of(row["text"]), atol=1e-6)
+    assert found == [[m.content] for m in messages if m.id not in waiting]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tiny disk, which takes root")
+def test_a_full_disk_is_one_line_and_once_there_is_room_nothing_is_missing(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    messages = chatter(6_000, words_each=9)
+    parts = [messages[start : start + 200] for start in range(0, len(messages), 200)]
+
+    async def scenario():
+        memory = await opened(disk / "m", *parts[0])
+        failed = ""
+        for part in parts[1:]:
+            try:
+                await memory.apply(put(*part), vectors_of(part))
+            except MemoryIndexError as error:
+                failed = error.problem
+                break
+        still = await best_by_meaning(memory, messages[3].content)
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        held = await memory.open(SPACE)
+        await memory.apply(put(*messages), vectors_of(messages))
+        rows = await memory._opened.table.query().select(["message_id"]).to_list()
+        await memory.close()
+        return failed, still, held, [row["message_id"] for row in rows]
+
+    try:
+        failed, still, held, ids = asyncio.run(scenario())
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    assert "No space left" in failed
+    assert "\n" not in failed
+    assert still == [messages[3].content]
+    assert held
+    assert sorted(ids) == sorted(m.id for m in messages)

@@ -47,7 +47,9 @@ class Keeper:
             return
         vectors = await opened.table.count_rows(f"{shape.EMBEDDED} = true")
         present = vector_index({entry.name: entry.columns[0] for entry in await opened.table.list_indices()})
-        name = wanted_index(vectors, present)
+        statistics = await opened.table.index_stats(present.name) if present is not None else None
+        parts = (statistics.num_indices or 1) if statistics is not None else 1
+        name = wanted_index(vectors, present, parts=parts)
         if name is not None:
             task = Task(chore=Chore.INDEX, table=opened.name, index=name)
             self._indexing = asyncio.get_running_loop().create_task(self._index(task, opened), name="index vectors")

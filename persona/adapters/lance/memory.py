@@ -12,8 +12,9 @@ from lancedb import AsyncTable
 from persona.adapters.lance import searching, writing
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.keeping import Keeper
+from persona.adapters.lance.looking import Searched
+from persona.adapters.lance.newest import Newest
 from persona.adapters.lance.opening import Opened, let_go, named_errors, open_place, place_of
-from persona.adapters.lance.ranking import Weighing
 from persona.adapters.lance.statistics import statistics_of
 from persona.adapters.lance.tidying import Litter, give_memory_back
 from persona.domain.chat import Recollection
@@ -33,17 +34,15 @@ class LanceMemory:
     """Search by words (BM25) and by meaning (vectors) over what was said, fused and weighed by age.
 
     Nothing is written outside the folder at `uri` (or the prefix on object storage, "s3://bucket/prefix" with its
-    `storage_options`). A message's weight falls with its age by `half_life_days` towards `age_floor` (0..1) of it.
-    `language` chooses the stemmer. `now` dates messages, the monotonic `clock` paces tidying up. A table with vectors
-    of `helper_rows` or more is tidied and indexed by a process of its own.
+    `storage_options`). How messages are ranked is told in `persona.domain.recall`. `language` chooses the stemmer.
+    `now` dates messages, the monotonic `clock` paces tidying up. A table with vectors of `helper_rows` or more is
+    tidied and indexed by a process of its own.
     """
 
     def __init__(
         self,
         uri: str | Path,
         *,
-        half_life_days: float = 14.0,
-        age_floor: float = 0.5,
         language: str = "English",
         storage_options: Mapping[str, str] | None = None,
         helper_rows: int = 20_000,
@@ -51,7 +50,6 @@ class LanceMemory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = place_of(uri, storage_options=storage_options, language=language)
-        self._weighing = Weighing(half_life_days=half_life_days, age_floor=age_floor)
         self._now = now
         self._clock = clock
         # Whoever adds rows holds `_writing`. Compacting moves rows, so it may not run beside changes to old rows; both
@@ -62,6 +60,8 @@ class LanceMemory:
         self._opened: Opened | None = None
         self._channels: frozenset[int] = frozenset()
         self._newest_id: int | None = None
+        self._newest = Newest({})
+        self._rows = 0
         self._litter = Litter(at=clock())
 
     @property
@@ -86,6 +86,8 @@ class LanceMemory:
             self._opened = opened
             self._channels = opened.channels
             self._newest_id = opened.newest_id
+            self._newest = Newest(opened.newest)
+            self._rows = opened.rows
             self._litter = Litter(commits=opened.fragments - 1, rows=opened.unindexed, at=self._clock())
             return opened.rows > 0
 
@@ -148,8 +150,11 @@ class LanceMemory:
             with named_errors("writing"):
                 done = await writing.unbroken(writing.embed(opened.table, opened.space, embedded))
             if done:
-                self._litter = self._litter.after(rows=done)
-            return done
+                vectors = {one.text: one.vector for one in embedded}
+                for row in done:
+                    self._newest.embedded(row, vectors[row.text])
+                self._litter = self._litter.after(rows=len(done))
+            return len(done)
 
     async def refresh(self, *, indexing: bool = True) -> None:
         """Index, compact and delete old versions, once enough has piled up to pay for it; cheap otherwise.
@@ -160,17 +165,26 @@ class LanceMemory:
             MemoryIndexError: LanceDB failed.
         """
         opened = self._at_hand()
-        if not self._litter.due(self._clock()) or self._keeper.indexing:
+        if self._keeper.indexing or not self._litter.due(self._clock()):
+            if self._litter.scattered:
+                await self._gather()
             return
-        async with self._moving:
-            opened = self._at_hand()
-            before = self._litter
-            with named_errors("tidying up"):
+        with named_errors("tidying up"):
+            async with self._moving:
+                opened = self._at_hand()
+                before = self._litter
                 await writing.unbroken(self._keeper.tidy(opened))
-            self._litter = self._litter.since(before, self._clock())
-        if indexing:
-            with named_errors("tidying up"):
+                self._litter = self._litter.since(before, self._clock())
+            if indexing:
                 await self._keeper.index_if_due(opened)
+        await asyncio.to_thread(give_memory_back)
+
+    async def _gather(self) -> None:
+        async with self._writing, self._moving:
+            opened = self._at_hand()
+            with named_errors("tidying up"):
+                await writing.unbroken(writing.gather(opened.table))
+            self._litter = self._litter.gathered()
         await asyncio.to_thread(give_memory_back)
 
     async def settle(self) -> None:
@@ -222,13 +236,19 @@ class LanceMemory:
             MemoryIndexError: LanceDB failed, or the query's vector is of another length.
         """
         opened = self._at_hand()
-        searched = searching.Searched(table=opened.table, channels=self._channels, has_vectors=opened.space is not None)
+        searched = Searched(
+            table=opened.table,
+            rows=self._rows,
+            channels=self._channels,
+            has_vectors=opened.space is not None,
+            newest=self._newest,
+        )
         if query.vector is not None and opened.space and query.vector.shape != (opened.space.dimensions,):
             raise MemoryIndexError(
                 f"a vector of shape {query.vector.shape}, the memory index has {opened.space.dimensions} dimensions"
             )
         with named_errors("searching"):
-            return await searching.search(searched, query, weighing=self._weighing, now=self._now())
+            return await searching.search(searched, query, now=self._now())
 
     async def stats(self) -> MemoryStats:
         """Return what the index holds.
@@ -263,11 +283,14 @@ class LanceMemory:
         doomed = [i for i in stored if i in plan.gone or stored[i] != plan.rows[i]]
         if doomed:
             await self._remove(opened.table, doomed)
+            self._newest.remove(doomed)
         if rows:
             # Before the rows: a search that is told too much merely finds nothing there.
             self._channels |= {row.channel_id for row in rows}
             batch = await asyncio.to_thread(shape.batch_of, rows, opened.space, vectors)
             await opened.table.add(batch)
+            self._newest.put(rows, vectors if opened.space is not None else {})
+            self._rows += len(rows)
             self._litter = self._litter.after(rows=len(rows))
         if doomed or rows:
             await writing.sync(self._place)

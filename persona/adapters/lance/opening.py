@@ -17,7 +17,8 @@ from lancedb import AsyncConnection, AsyncTable
 from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, MatchQuery
 
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.indexing import PROBES, REFINE, column_indices
+from persona.adapters.lance.indexing import REFINE, column_indices, probes_for
+from persona.adapters.lance.newest import newest_ids
 from persona.adapters.lance.ranking import query_words
 from persona.errors import MemoryIndexError
 from persona.ports import VectorSpace
@@ -51,6 +52,8 @@ class Place:
 class Opened:
     """A table that works. `newest_id` is 0 when it is empty; `unindexed` rows are searched, but slowly.
 
+    `newest` are the ids of each channel's newest messages, oldest first.
+
     `channels` are those it has messages of, `waiting` rows have no vector yet.
     """
 
@@ -61,6 +64,7 @@ class Opened:
     channels: frozenset[int]
     waiting: int
     rows: int
+    newest: Mapping[int, Sequence[int]]
     newest_id: int
     fragments: int
     unindexed: int
@@ -99,10 +103,11 @@ def let_go(*handles: AsyncTable | AsyncConnection | None) -> None:
             handle.close()  # type: ignore[no-untyped-call]
 
 
-def vector_search(table: AsyncTable, vector: "NDArray[np.float32]") -> AsyncVectorQuery:
-    """Return a search for the nearest vectors by cosine; rows without one are passed over."""
+def vector_search(table: AsyncTable, vector: "NDArray[np.float32]", *, rows: int, where: str = "") -> AsyncVectorQuery:
+    """Return a search for the nearest vectors by cosine, in a table of about `rows`; rows without one do not count."""
     query = table.query().nearest_to(vector).column(shape.VECTOR).distance_type("cosine")
-    return query.nprobes(PROBES).refine_factor(REFINE)
+    query = query.nprobes(probes_for(rows, filtered=bool(where))).refine_factor(REFINE)
+    return query.where(where) if where else query
 
 
 async def open_place(place: Place, space: VectorSpace | None, *, now: datetime) -> Opened:
@@ -205,6 +210,7 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, lan
         channels=frozenset(pc.unique(read["channel_id"]).to_pylist()),
         waiting=rows - pc.sum(read[shape.EMBEDDED], min_count=0).as_py() if space else 0,
         rows=rows,
+        newest=await asyncio.to_thread(newest_ids, read),
         newest_id=pc.max(read["message_id"]).as_py() or 0,
         fragments=statistics["fragment_stats"]["num_fragments"],
         unindexed=indexed.num_unindexed_rows if indexed else rows,
@@ -229,8 +235,8 @@ async def _search_for_samples(table: AsyncTable, rows: int, space: VectorSpace |
         if space is not None:
             given = sample[shape.VECTOR]
             vector = np.ones(space.dimensions) if given is None else np.asarray(given)
-            nearest = vector_search(table, vector.astype(np.float32)).where(where).select(["message_id", "_distance"])
-            await nearest.limit(1).to_list()
+            nearest = vector_search(table, vector.astype(np.float32), rows=rows, where=where)
+            await nearest.select(["message_id", "_distance"]).limit(1).to_list()
 
 
 async def _set_aside(connection: AsyncConnection, place: Place, name: str, reason: Exception, *, now: datetime) -> None:

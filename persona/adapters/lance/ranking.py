@@ -1,20 +1,19 @@
-"""The pure decisions of a search: which words to look for, what is worth remembering, how age and repetition count."""
+"""The pure decisions of a search: which words to look for, what is worth remembering, what the stages come to."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from persona.domain.chat import Message
-from persona.domain.recall import Ranking, by_recency, fuse
+from persona.domain.chat import DISCORD_EPOCH_MS, Message
+from persona.domain.recall import age_factor, best_first
 
 _MILLISECONDS_PER_DAY = 86_400_000
+_SNOWFLAKE_TIME_SHIFT = 22
 _MAX_QUERY_INPUT = 10_000
 _MAX_QUERY_WORDS = 64
 _MAX_QUERY_CHARACTERS = 2_000
 _LEAST_WORDS = 2
-# Beside a weight of 1 for words and for meaning: of about equal matches the newer one, not any new one.
-_RECENCY = 0.25
 _CHARACTERS_PER_UNSPACED_WORD = 2
 
 _EMOJI = re.compile(r"<a?:(\w+):\d+>")
@@ -84,72 +83,54 @@ def word_count(text: str) -> int:
     return max(spaced, len(_UNSPACED.findall(plain)) // _CHARACTERS_PER_UNSPACED_WORD)
 
 
-def decayed(score: float, age_ms: float, *, half_life_days: float, floor: float) -> float:
-    """Return a score weighed by age: full for something new, falling by half-lives towards `floor` (0..1) of it.
-
-    The floor keeps an old but clearly better match ahead, and leaves the order alone where everything is old.
-    A message from the future (a clock that was set back) counts as new.
-    """
-    half_lives = max(age_ms, 0.0) / (_MILLISECONDS_PER_DAY * half_life_days)
-    return score * float(floor + (1.0 - floor) * 0.5**half_lives)
+def time_of(message_id: int) -> int:
+    """Return when a message was written (milliseconds since 1970, UTC), by its id: no row need be read for it."""
+    return (message_id >> _SNOWFLAKE_TIME_SHIFT) + DISCORD_EPOCH_MS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighing:
-    """How much age counts: a score falls by `half_life_days` towards `age_floor` (0..1) of itself."""
-
-    half_life_days: float
-    age_floor: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What the stages of a search found out about a message; None where a stage did not find it."""
-
-    message_id: int
-    created_at_ms: int
-    word_rank: int | None
-    word_score: float | None
-    vector_rank: int | None
-    similarity: float | None
+def merged(*searches: Mapping[int, float]) -> dict[int, float]:
+    """Return what several searches of one stage found as one ranking: scores by id, the best first, then the newer."""
+    scores: dict[int, float] = {}
+    for found in searches:
+        scores |= found
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], -item[0])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """A candidate with its final score, and what its age did to it."""
+    """A candidate with its final score, its place in each stage (from 1; None where it was not found) and its age."""
 
-    candidate: Candidate
+    message_id: int
     score: float
+    word_rank: int | None
+    vector_rank: int | None
+    recency_rank: int
     age_days: float
     age_factor: float
 
 
-def ranked(candidates: Sequence[Candidate], *, weighing: Weighing, now_ms: float, hybrid: bool) -> list[Ranked]:
-    """Return candidates best first; of equals the newer one.
+def ranked(words: Mapping[int, float], similar: Mapping[int, float], *, now_ms: float) -> list[Ranked]:
+    """Return what the stages found, best first, as `persona.domain.recall` ranks it.
 
-    Words alone are ranked by BM25. A hybrid search goes by reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)
-    of both stages and of how new the candidates are. Age then takes its part of either score.
+    `words` and `similar` (empty for a search without a vector) are scores by message id, best first.
     """
-    fused = fuse(
-        (
-            Ranking(keys=_in_order({one.message_id: one.word_rank for one in candidates})),
-            Ranking(keys=_in_order({one.message_id: one.vector_rank for one in candidates})),
-            Ranking(keys=by_recency({one.message_id: one.created_at_ms for one in candidates}), weight=_RECENCY),
-        )
+    created = {message_id: time_of(message_id) for message_id in sorted({**words, **similar}, reverse=True)}
+    stages = [list(stage) for stage in (words, similar) if stage]
+    by_words, by_vector, newest = (
+        {message_id: rank for rank, message_id in enumerate(keys, start=1)} for keys in (words, similar, created)
     )
-    result = []
-    for one in candidates:
-        age_ms = max(now_ms - one.created_at_ms, 0.0)
-        factor = decayed(1.0, age_ms, half_life_days=weighing.half_life_days, floor=weighing.age_floor)
-        score = fused[one.message_id] if hybrid else one.word_score or 0.0
-        result.append(
-            Ranked(candidate=one, score=score * factor, age_days=age_ms / _MILLISECONDS_PER_DAY, age_factor=factor)
+    return [
+        Ranked(
+            message_id=message_id,
+            score=score,
+            word_rank=by_words.get(message_id),
+            vector_rank=by_vector.get(message_id),
+            recency_rank=newest[message_id],
+            age_days=max(now_ms - created[message_id], 0.0) / _MILLISECONDS_PER_DAY,
+            age_factor=age_factor(now_ms - created[message_id]),
         )
-    return sorted(result, key=lambda item: (item.score, item.candidate.message_id), reverse=True)
-
-
-def _in_order(ranks: Mapping[int, int | None]) -> list[int]:
-    return [key for _, key in sorted((rank, key) for key, rank in ranks.items() if rank is not None)]
+        for message_id, score in best_first(stages, created, now_ms=now_ms)
+    ]
 
 
 def _within_bounds(candidates: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -160,14 +160,14 @@ def _vector_column(vectors: "Sequence[Vector | None]", dimensions: int) -> pa.Ar
     return pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=pa.array(missing))
 
 
-def recollection_of(found: dict[str, Any], score: float) -> Recollection:
-    """Turn a result row into what the caller gets."""
+def recollection_of(row: Row, score: float) -> Recollection:
+    """Turn a row into what the caller gets."""
     return Recollection(
-        message_id=MessageId(found["message_id"]),
-        channel_id=ChannelId(found["channel_id"]),
-        author_name=found["author_name"],
-        text=found["text"],
-        created_at=datetime.fromtimestamp(found["created_at"] / 1000, tz=UTC),
+        message_id=MessageId(row.message_id),
+        channel_id=ChannelId(row.channel_id),
+        author_name=row.author_name,
+        text=row.text,
+        created_at=datetime.fromtimestamp(row.created_at / 1000, tz=UTC),
         score=score,
     )
 
@@ -214,6 +214,11 @@ def where(
     if ids := id_list(exclude_authors):
         terms.append(f"author_id NOT IN ({ids})")
     return " AND ".join(terms)
+
+
+def since(channel_id: int, message_id: int) -> str:
+    """Return the filter for a channel's messages from one on."""
+    return f"channel_id = {int(channel_id)} AND message_id >= {int(message_id)}"
 
 
 def id_list(ids: Iterable[int]) -> str:

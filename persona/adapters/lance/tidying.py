@@ -4,17 +4,18 @@ import ctypes
 import sys
 from dataclasses import dataclass, replace
 
-_COMMITS = 32
-_ROWS = 2_000
-_SECONDS = 21_600.0
+_COMMITS = 16
+_ROWS = 1_000
+_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Litter:
-    """What has piled up since the last tidying, `at` a time on the monotonic clock.
+    """What has piled up, `at` (the last tidying) a time on the monotonic clock.
 
-    Every commit leaves a fragment (0.14 ms more a search), every unindexed row is searched word by word (5,000 of them
-    cost about 20 ms), and versions that were replaced stay on disk until a later tidying finds them old enough.
+    Every commit leaves a fragment (0.14 ms more a search): gathering the small ones costs some 50 ms. Every unindexed
+    row is searched word by word (a thousand cost about 5 ms), and versions that were replaced stay on disk, until
+    tidying up: seconds of another process.
     """
 
     commits: int = 0
@@ -26,18 +27,27 @@ class Litter:
         """Return what there is after one more commit."""
         return replace(self, commits=self.commits + 1, rows=self.rows + rows)
 
+    @property
+    def scattered(self) -> bool:
+        """Whether there are so many small fragments that gathering them pays."""
+        return self.commits >= _COMMITS
+
+    def gathered(self) -> "Litter":
+        """Return what is left once small fragments are one."""
+        return replace(self, commits=0, old_versions=True)
+
     def due(self, now: float) -> bool:
-        """Whether tidying up pays: much has piled up, or a little for six hours."""
-        if self.commits >= _COMMITS or self.rows >= _ROWS:
+        """Whether tidying up pays: much has piled up, or a little for a day."""
+        if self.rows >= _ROWS:
             return True
-        return (self.commits > 0 or self.old_versions) and now - self.at >= _SECONDS
+        return (self.commits > 0 or self.rows > 0 or self.old_versions) and now - self.at >= _SECONDS
 
     def since(self, before: "Litter", now: float) -> "Litter":
         """Return what is left after tidying up what there was `before`: what came meanwhile, and replaced versions."""
         return Litter(
             commits=max(self.commits - before.commits, 0),
             rows=max(self.rows - before.rows, 0),
-            old_versions=before.commits > 0,
+            old_versions=before.commits > 0 or before.rows > 0,
             at=now,
         )
 

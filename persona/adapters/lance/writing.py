@@ -19,6 +19,10 @@ from persona.ports import Embedded, VectorSpace, Waiting
 T = TypeVar("T")
 
 _IDS_PER_FILTER = 2_000
+_FRAGMENT_SHIFT = 32
+_LEAST_FRAGMENTS = 2
+_MOST_GATHERED = 20_000
+_STEP = 2
 
 
 async def stored(table: AsyncTable, ids: Sequence[int]) -> dict[int, shape.Row]:
@@ -39,18 +43,51 @@ async def waiting(table: AsyncTable, limit: int) -> list[Waiting]:
     return [Waiting(message_id=MessageId(i), text=rows[i].text) for i in sorted(rows, reverse=True)]
 
 
-async def embed(table: AsyncTable, space: VectorSpace, embedded: Sequence[Embedded]) -> int:
-    """Put vectors beside their texts in one commit, where the texts are still the same; return how many."""
+async def embed(table: AsyncTable, space: VectorSpace, embedded: Sequence[Embedded]) -> list[shape.Row]:
+    """Put vectors beside their texts in one commit, where the texts are still the same; return those rows."""
     wanted = {int(one.message_id): one for one in embedded}
     rows = await stored(table, list(wanted))
     same = [row for i, row in rows.items() if row.text == wanted[i].text]
     if not same:
-        return 0
+        return []
     vectors = {one.text: one.vector for one in embedded}
     batch = await asyncio.to_thread(shape.batch_of, same, space, vectors)
     # Not deleted and added: a process killed in between would lose what the outbox no longer names.
     await table.merge_insert("message_id").when_matched_update_all().execute(batch)
-    return len(same)
+    return same
+
+
+async def gather(table: AsyncTable, *, whole_tail: bool = False) -> int:
+    """Make one fragment of the small ones, in one commit; return how many rows were moved.
+
+    LanceDB's own compaction would write the whole table anew, however little there is to compact. The smallest come
+    first, larger ones only where about as much has been gathered, so that no row is moved again and again; with
+    `whole_tail` all but the largest fragment.
+    """
+    read: pa.Table = await table.query().select(["message_id"]).with_row_id().to_arrow()
+    fragments = read["_rowid"].to_numpy() >> _FRAGMENT_SHIFT
+    numbers, counts = np.unique(fragments, return_counts=True)
+    order = np.argsort(counts, kind="stable")
+    chosen = order[:-1] if whole_tail else order[: _geometric(counts[order].tolist())]
+    if len(chosen) < _LEAST_FRAGMENTS or int(counts[chosen].sum()) > _MOST_GATHERED:
+        return 0
+    ids = read["message_id"].to_numpy()[np.isin(fragments, numbers[chosen])].tolist()
+    moved = pa.concat_tables([
+        await table.query().where(f"message_id IN ({shape.id_list(part)})").to_arrow() for part in slices(ids)
+    ])  # fmt: skip
+    # A message that waits for its vector has none, which is as it should be.
+    await table.merge_insert("message_id").when_matched_update_all().execute(moved, on_bad_vectors="null")
+    return len(moved)
+
+
+def _geometric(counts: Sequence[int]) -> int:
+    """Return how many fragments to gather, by their row counts, smallest first."""
+    rows = 0
+    for number, count in enumerate(counts):
+        if number > 1 and count > _STEP * rows:
+            return number
+        rows += count
+    return len(counts)
 
 
 async def sync(place: Place) -> None:
