@@ -5,7 +5,7 @@ asked only about text that could hold one; what that means is wider than what th
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -162,7 +162,7 @@ def _plugins() -> tuple[Any, ...]:
     except ImportError:
         raise ConfigError("detect-secrets is not installed", cure="pip install 'persona[prepare]'") from None
     left_out = {"KeywordDetector", "IPPublicDetector"}
-    known = get_mapping_from_secret_type_to_class().values()
+    known: Iterable[type[Any]] = get_mapping_from_secret_type_to_class().values()
     classes: list[type[Any]] = sorted(known, key=lambda each: str(each.__name__))
     return tuple(c() for c in classes if issubclass(c, RegexBasedDetector) and c.__name__ not in left_out)
 
