@@ -91,7 +91,7 @@ def _advice(models: ModelList, prompts: Mapping[str, PromptFit]) -> Iterator[str
         if entry.mark is not None:
             yield f"{entry.name} {entry.mark}: {what_to_do(entry.name)}"
         if prompts[entry.name] is PromptFit.OTHER:
-            yield f"{entry.name} was trained with another version of the prompts: export it again with this version"
+            yield f"{entry.name} was trained with another version of the prompts: train it again with this version"
         if prompts[entry.name] in {PromptFit.MISSING, PromptFit.DAMAGED}:
             yield f"{entry.name}: {prompts[entry.name]}; publish it again from its run, or persona model remove it"
     if models.undecided:

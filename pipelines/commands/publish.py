@@ -13,7 +13,7 @@ from persona.run_marks import read_mark
 PUBLISHED_FILE = "published.json"
 
 _EPILOG = """example:
-  python -m pipelines publish runs/server runs/server/export/dpo-Q4_K_M.gguf
+  python -m pipelines publish runs/server runs/server/export/dpo.gguf
 A running bot takes the model over by itself. `persona model list` shows it, `persona model rollback` goes back."""
 
 

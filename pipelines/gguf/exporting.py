@@ -6,7 +6,8 @@
 4. The record is written: from now on the export is done. What steps 1 and 2 left behind is removed.
 
 Every step writes under another name first and is skipped where its result is there, so a killed export goes on with the
-step it was at. The record holds the hash of the adapter: an adapter trained anew is exported anew.
+step it was at. The record holds the hashes of the adapter, the manifest and the prompts: where one of these is another,
+it is exported anew, and so is a file that was never compared when a comparison is asked for.
 """
 
 import json
@@ -19,16 +20,13 @@ from typing import Any
 
 from persona.adapters.checksum import hash_file
 from persona.domain.prompt import prompt_hash
-from persona.errors import ConfigError, PersonaError, UsageError
-from persona.run_marks import read_mark
-from pipelines.run import MANIFEST_FILE
+from persona.errors import ConfigError, ModelFileError, PersonaError
+from pipelines.gguf.trained import Trained, read_trained
 from pipelines.train.failures import explain
 from pipelines.train.files import write_json
 from pipelines.train.plan import Method
-from pipelines.train.stage_files import StageFiles
 
 EXPORT = "export"
-_LATEST_FIRST = (Method.DPO, Method.KTO, Method.ORPO, Method.SFT)
 _MEMORY_CURE = "exporting takes the model in 32 bits once: add swap, or use a machine with more memory"
 
 OnProgress = Callable[[int, int | None], None]
@@ -69,47 +67,45 @@ def export(request: ExportRequest, step: Step) -> Exported:
         PersonaError: something is missing, damaged or forgotten, the disk or the memory is full, or the file does not
             say what the model says.
     """
-    run = request.run
-    if not run.is_dir():
-        raise UsageError(f"there is no run folder {run}", cure="make one: python -m pipelines prepare")
-    if read_mark(run) is not None:
-        cure = "make it anew: prepare --fresh, then train"
-        raise PersonaError(f"{run} holds messages that were forgotten since", cure=cure)
-    method = request.method or _last_stage(run)
-    files = StageFiles(run, method)
-    adapter = files.adapter / "adapter_model.safetensors"
-    if not (files.folder / "result.json").is_file() or not adapter.is_file():
-        raise UsageError(f"{files.folder} holds no finished training", cure=f"python -m pipelines train {run}")
-    folder = run / EXPORT
-    wanted = {"method": str(method), "kind": request.kind, "adapter_sha256": hash_file(adapter)}
+    trained = read_trained(request.run, request.method)
+    folder, method = request.run / EXPORT, trained.method
+    made_of = {
+        "method": str(method),
+        "adapter_sha256": trained.adapter_sha256,
+        "manifest_sha256": trained.manifest_sha256,
+        "prompt_hash": trained.prompt_hash,
+        "name": request.name or request.run.name,
+    }
+    wanted = {**made_of, "kind": request.kind}
     file, record = folder / f"{method}.gguf", folder / f"{method}.json"
     if request.fresh:
         shutil.rmtree(folder / f".{method}", ignore_errors=True)
         record.unlink(missing_ok=True)
     done = _done(record, file, wanted)
-    if done is not None:
+    if done is not None and (done.get("checks") or not request.check):
         return Exported(file=file, record=done, skipped=True)
     work = folder / f".{method}"
     work.mkdir(parents=True, exist_ok=True)
     with _explained(folder):
-        told = _export(request, files, _fresh(work, wanted), file, step)
+        told = _export(request, trained, _fresh(work, made_of), file, step)
     write_json(record, {**wanted, **told})
     shutil.rmtree(work)
     return Exported(file=file, record={**wanted, **told}, skipped=False)
 
 
-def _export(request: ExportRequest, files: StageFiles, work: Path, file: Path, step: Step) -> dict[str, Any]:
+def _export(request: ExportRequest, trained: Trained, work: Path, file: Path, step: Step) -> dict[str, Any]:
     # Heavy: torch, llama.cpp and gguf are loaded only where something is exported.
     from pipelines.gguf.parity import check_parity, reference_logits  # noqa: PLC0415
     from pipelines.gguf.quantizing import BITS, quantize  # noqa: PLC0415
     from pipelines.gguf.writing import write_gguf  # noqa: PLC0415
 
     with step("merging") as _:
-        merged = _merged(files, work)
+        merged = _merged(trained, work)
+    keys = _keys(request, trained, merged)
     whole = work / "whole.gguf"
     if not whole.is_file():
         with step("writing") as on_progress:
-            write_gguf(merged, whole, _keys(request, merged), on_bytes=on_progress)
+            write_gguf(merged, whole, keys, on_bytes=on_progress)
     told: dict[str, Any] = {"checks": []}
     expected = None
     if request.check:
@@ -131,44 +127,42 @@ def _export(request: ExportRequest, files: StageFiles, work: Path, file: Path, s
     return told
 
 
-def _merged(files: StageFiles, work: Path) -> Path:
+def _merged(trained: Trained, work: Path) -> Path:
     """Return the merged model of a stage, made here unless training has made it."""
-    if (files.merged / "config.json").is_file():
-        return files.merged
+    if (trained.files.merged / "config.json").is_file():
+        return trained.files.merged
     merged = work / "merged"
     if not (merged / "config.json").is_file():
         from pipelines.merge import merge_adapter  # noqa: PLC0415 - loads torch
 
-        result = json.loads((files.folder / "result.json").read_text(encoding="utf-8"))
-        base = Path(str(result["base"]))
-        if not (base / "config.json").is_file():
-            raise PersonaError(f"the base model {base} that {files.folder} was trained on is gone", cure="put it back")
-        merge_adapter(base, files.adapter, merged)
+        merge_adapter(trained.checked_base(), trained.files.adapter, merged)
     return merged
 
 
-def _keys(request: ExportRequest, merged: Path) -> dict[str, str]:
-    """Return what the file says of itself: the manifest it comes from and the renderer it was trained with."""
+def _keys(request: ExportRequest, trained: Trained, merged: Path) -> dict[str, str]:
+    """Return what the file says of itself: the manifest it comes from and the prompts it was trained on.
+
+    Raises:
+        PersonaError: those prompts are not what this program writes; the bot would not be told if it were said here.
+    """
     from tokenizers import Tokenizer  # noqa: PLC0415 - an extra
 
-    tokenizer = Tokenizer.from_file(str(merged / "tokenizer.json"))
-    manifest = request.run / MANIFEST_FILE
-    identity = _identity(manifest)
+    file = merged / "tokenizer.json"
+    if not file.is_file():
+        raise ModelFileError(f"there is no {file}", cure="the model folder is not whole: train it again")
+    tokenizer = Tokenizer.from_file(str(file))
+    ours = prompt_hash(lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+    if trained.prompt_hash and trained.prompt_hash != ours:
+        raise PersonaError(
+            f"{request.run} was prepared with another version of the prompts, or another tokenizer than the model's",
+            cure="make it anew: prepare --fresh, then train",
+        )
     return {
         "general.name": request.name or request.run.name,
-        "persona.manifest_sha256": hash_file(manifest) if manifest.is_file() else "",
-        "persona.prompt_hash": prompt_hash(lambda text: tokenizer.encode(text, add_special_tokens=False).ids),
-        **identity,
+        "persona.manifest_sha256": trained.manifest_sha256,
+        "persona.prompt_hash": ours,
+        **trained.identity,
     }
-
-
-def _identity(manifest: Path) -> dict[str, str]:
-    """Return the name it was trained to answer to and the server's, where the manifest tells."""
-    if not manifest.is_file():
-        return {}
-    config = json.loads(manifest.read_text(encoding="utf-8")).get("config", {})
-    found = {"persona.name": config.get("persona_name"), "persona.server": config.get("server")}
-    return {key: str(value) for key, value in found.items() if value}
 
 
 def _precision(merged: Path) -> str:
@@ -177,33 +171,33 @@ def _precision(merged: Path) -> str:
     return {"bfloat16": "BF16", "float16": "F16"}.get(named, "F32")
 
 
-def _last_stage(run: Path) -> Method:
-    for method in _LATEST_FIRST:
-        if (StageFiles(run, method).folder / "result.json").is_file():
-            return method
-    raise UsageError(f"nothing was trained in {run}", cure=f"python -m pipelines train {run}")
-
-
 def _done(record: Path, file: Path, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the record of an export that was finished with the same adapter, kind and file."""
     if not record.is_file() or not file.is_file():
         return None
-    told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    if any(told.get(key) != value for key, value in wanted.items()) or told.get("sha256") != hash_file(file):
+    told = _read(record)
+    if told is None or any(told.get(key) != value for key, value in wanted.items()):
         return None
-    return told
+    return told if told.get("sha256") == hash_file(file) else None
 
 
-def _fresh(work: Path, wanted: Mapping[str, Any]) -> Path:
-    """Return the working folder, emptied where it holds what was made of another adapter."""
-    note = work / "adapter.json"
-    made_of = {"adapter_sha256": wanted["adapter_sha256"]}
-    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
-    if known != made_of:
+def _fresh(work: Path, made_of: Mapping[str, Any]) -> Path:
+    """Return the working folder, emptied where it holds what was made of something else."""
+    note = work / "made_of.json"
+    if _read(note) != made_of:
         shutil.rmtree(work)
         work.mkdir()
         write_json(note, made_of)
     return work
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Return what a record says; None when it is not there or damaged: then the work it stands for is done again."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 @contextmanager
@@ -215,7 +209,16 @@ def _explained(folder: Path) -> Iterator[None]:
         cure = "install the extra `train`: see docs/training.md"
         raise ConfigError(f"exporting needs {error.name}, which is not installed", cure=cure) from None
     except Exception as error:
-        known = explain(error, folder, memory_cure=_MEMORY_CURE)
+        known = explain(error, folder, memory_cure=_MEMORY_CURE) or _damaged(error)
         if known is None or known is error:
             raise
         raise known from error
+
+
+def _damaged(error: Exception) -> PersonaError | None:
+    """Return what to say of weights that cannot be read, which each library that reads them says in its own way."""
+    from safetensors import SafetensorError  # noqa: PLC0415 - an extra
+
+    if not isinstance(error, SafetensorError):
+        return None
+    return ModelFileError(f"a weight file is damaged: {error}", cure="train it again, or fetch the base model again")

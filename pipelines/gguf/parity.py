@@ -12,10 +12,13 @@ from persona.domain.prompt import golden_scene, render, to_chatml
 from persona.errors import PersonaError
 from pipelines.dataset.tokens import open_tokens
 
-_LIMITS = {"F32": 1e-3, "F16": 0.03, "BF16": 0.06, "Q8_0": 0.08, "Q6_K": 0.15, "Q5": 0.25, "Q4": 0.45, "IQ4": 0.45}
+_LIMITS = {"F32": 5e-5, "F16": 0.008, "BF16": 0.04, "Q8_0": 0.08, "Q6_K": 0.15, "Q5": 0.25, "Q4": 0.45, "IQ4": 0.45}
 _COARSE = 0.9
-"""Largest error of the logits allowed, as a share of their own spread. A wrong layout of one matrix gives 1 and more;
-what quantisation does to a small model is a third of these, to a large one a tenth."""
+"""Largest error of the logits allowed, as a share of their own spread.
+
+Before quantising, random models of 36 layers are 1.5e-6 (F32), 0.0022 (F16) and 0.017 (BF16) off; one norm left out is
+0.09, one matrix of keys laid out wrongly 0.15, a wrong rotation 0.5. What quantising does to random models, the worst
+case, hides such faults: so the whole file is compared first, and the quantised one against gross faults only."""
 
 _CONTEXT = 512
 NASTY = (

@@ -1,5 +1,6 @@
 """Writes a model folder as a GGUF file, one tensor at a time: memory stays at the size of the largest tensor."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -62,21 +63,25 @@ def write_gguf(
     vocabulary = Vocabulary.read(folder, rows=architecture.vocabulary)
     tensors = list(_tensors(folder, architecture))
     draft = target.with_name(f".{target.name}.part")
-    writer = GGUFWriter(str(draft), architecture.name)
     try:
-        architecture.describe(writer)
-        writer.add_name(keys.get("general.name", folder.name))
-        writer.add_file_type(_file_type(tensors))
-        vocabulary.write(writer)
-        for key, value in keys.items():
-            if key != "general.name":
-                writer.add_string(key, value)
-        _write_tensors(writer, architecture, tensors, on_bytes)
-    finally:
-        writer.close()
-    with draft.open("rb") as stream:
-        os.fsync(stream.fileno())
-    draft.replace(target)
+        writer = GGUFWriter(str(draft), architecture.name)
+        try:
+            architecture.describe(writer)
+            writer.add_name(keys.get("general.name", folder.name))
+            writer.add_file_type(_file_type(tensors))
+            vocabulary.write(writer)
+            for key, value in keys.items():
+                if key != "general.name":
+                    writer.add_string(key, value)
+            _write_tensors(writer, architecture, tensors, on_bytes)
+        finally:
+            writer.close()
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)  # gigabytes that nobody can use
+        raise
 
 
 def _write_tensors(writer: GGUFWriter, architecture: Architecture, tensors: list[_Tensor], on_bytes: OnBytes) -> None:
@@ -92,12 +97,22 @@ def _write_tensors(writer: GGUFWriter, architecture: Architecture, tensors: list
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     if factors is not None:
-        writer.write_tensor_data(factors)
+        _put(writer, factors)
     done = 0
     for tensor in tensors:
-        writer.write_tensor_data(architecture.laid_out(tensor.name, _values(tensor)))
+        _put(writer, architecture.laid_out(tensor.name, _values(tensor)))
         done += tensor.nbytes
         on_bytes(done, total)
+
+
+def _put(writer: GGUFWriter, values: NDArray[Any]) -> None:
+    try:
+        writer.write_tensor_data(values)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # NumPy says only how much it could write; a file that takes no more is a full disk.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _tensors(folder: Path, architecture: Architecture) -> Iterator[_Tensor]:

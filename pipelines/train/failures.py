@@ -23,7 +23,7 @@ def explain(error: BaseException, folder: Path, *, memory_cure: str) -> PersonaE
         )
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or (any(sign in text for sign in _DISK_SIGNS) and shutil.disk_usage(folder).free < _FEW_BYTES):
-        cure = "free some space and give the same command again: it goes on after the last checkpoint"
+        cure = "free some space and give the same command again: it goes on where it was"
         return PersonaError(f"the disk of {folder} is full", cure=cure)
     return None
 

@@ -111,7 +111,7 @@ class _Stage:
         validation = read_rows(self._request.run, self._method, "validation")
         plan = self._plan(rows, validation)
         digest = hashlib.sha256(f"{rows.sha256} {validation.sha256}".encode()).hexdigest()
-        config_hash = plan.config_hash(data=digest, base=base.fingerprint)
+        config_hash = plan.config_hash(data=digest, base=self._base_identity(base))
         if self._request.fresh and not is_worker():
             shutil.rmtree(self._files.folder, ignore_errors=True)
         done = self._files.finished(config_hash)
@@ -139,6 +139,13 @@ class _Stage:
         if self._method is not Method.SFT:
             self._say(f"{self._method}: no SFT in this run, starting from {self._request.settings.base}")
         return read_base(resolve_base(self._request.settings.base, pull=self._request.pull))
+
+    def _base_identity(self, base: BaseModel) -> str:
+        """Return what tells this base from others: a fingerprint knows shapes alone, so SFT's adapter counts, too."""
+        sft = StageFiles(self._request.run, Method.SFT)
+        if self._method is Method.SFT or not sft.adapter.is_dir():
+            return base.fingerprint
+        return f"{base.fingerprint} {sft.adapter_sha256()}"
 
     def _rows(self, split: str) -> Rows:
         rows = read_rows(self._request.run, self._method, split)

@@ -45,13 +45,17 @@ class StageFiles:
                 f"{self.folder} was trained with other settings, data or base model",
                 cure="run with --fresh to train anew, or put them back as they were",
             )
-        if not self.adapter.is_dir() or record.get("adapter_sha256") != _sha256(self.adapter / _WEIGHTS):
+        if not self.adapter.is_dir() or record.get("adapter_sha256") != self.adapter_sha256():
             raise PersonaError(f"{self.adapter} is not what was trained", cure="run with --fresh to train anew")
         return record
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the record; from now on the stage is done."""
-        write_json(self._record, {**record, "method": self._method, "adapter_sha256": _sha256(self.adapter / _WEIGHTS)})
+        write_json(self._record, {**record, "method": self._method, "adapter_sha256": self.adapter_sha256()})
+
+    def adapter_sha256(self) -> str:
+        """Return the hash of the adapter's weights; empty while there are none."""
+        return _sha256(self.adapter / _WEIGHTS)
 
 
 def _sha256(file: Path) -> str:

@@ -36,7 +36,7 @@ def test_the_list_shows_what_there_is_and_what_to_do(folder, capsys):
     code, out, err = call(capsys, "list")
     assert (code, err) == (0, "")
     assert "in use server-1 0.5 MB" in out
-    assert "server-3 was trained with another version of the prompts: export it again" in out
+    assert "server-3 was trained with another version of the prompts: train it again" in out
     code, out, _ = call(capsys, "list", "--json")
     told = json.loads(out)
     assert (told["current"], told["before"]) == ("server-1", None)

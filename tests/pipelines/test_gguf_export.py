@@ -1,11 +1,14 @@
 # ruff: noqa: E402 - what these modules need may be missing
 """Model folders become GGUF files that llama.cpp reads as the same model."""
 
+from itertools import islice
+
 import pytest
 
 for library in ("torch", "transformers", "gguf", "safetensors"):
     pytest.importorskip(library, reason=f"{library} is of the extra `train`, which is not installed")
 
+import llama_cpp
 import numpy as np
 from gguf import GGUFReader
 
@@ -68,6 +71,11 @@ def test_a_quantised_file_is_close_and_smaller(tmp_path, kind):
     write_gguf(folder, tmp_path / "whole.gguf", {"persona.prompt_hash": "abc"})
     quantize(tmp_path / "whole.gguf", tmp_path / "small.gguf", kind, threads=1)
     assert check_parity(folder, tmp_path / "small.gguf", kind).error > 1e-4
+    model = llama_cpp.Llama(str(tmp_path / "small.gguf"), n_ctx=64, verbose=False)
+    answer = list(islice(model.generate(model.tokenize(b"what about the roses"), temp=0), 5))
+    model.close()
+    assert len(answer) == 5
+    assert len(set(answer)) > 1
     assert (tmp_path / "small.gguf").stat().st_size < 0.4 * (tmp_path / "whole.gguf").stat().st_size
     assert GGUFReader(str(tmp_path / "small.gguf")).get_field("persona.prompt_hash").contents() == "abc"
 
@@ -79,6 +87,16 @@ def test_a_wrong_layout_of_one_matrix_is_no_parity(tmp_path, monkeypatch):
     for kind in ("F32", "Q8_0", "Q4_K_M"):
         with pytest.raises(PersonaError, match="does not say what"):
             check_parity(folder, tmp_path / "m.gguf", kind)
+
+
+def test_one_norm_left_out_is_no_parity(tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "model", dtype="bfloat16", hidden_size=256, intermediate_size=512)
+    monkeypatch.setattr(
+        Architecture, "laid_out", lambda _self, name, tensor: tensor * 0 + 1 if "1.input_layernorm" in name else tensor
+    )
+    write_gguf(folder, tmp_path / "m.gguf", {})
+    with pytest.raises(PersonaError, match="does not say what"):
+        check_parity(folder, tmp_path / "m.gguf", "BF16")
 
 
 def test_another_tokenizer_is_no_parity(tmp_path):

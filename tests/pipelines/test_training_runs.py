@@ -208,3 +208,15 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(world, wh
     assert other.returncode == 1
     assert "other settings" in other.stderr
     assert "--fresh" in other.stderr
+
+
+def test_preferences_of_another_sft_do_not_count_as_done(world, whole):
+    run = world / "retrained"
+    shutil.copytree(whole, run)
+    adapter = run / "train" / "sft" / "adapter" / "adapter_model.safetensors"
+    weights = bytearray(adapter.read_bytes())
+    weights[-1] ^= 1
+    adapter.write_bytes(weights)
+    stale = finish(world, run, "dpo")
+    assert stale.returncode == 1
+    assert "was trained with other settings, data or base model" in stale.stderr

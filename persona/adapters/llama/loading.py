@@ -128,7 +128,7 @@ def _check_renderer(path: Path, trained_with: str | None, vocabulary: Vocabulary
     if trained_with is not None and trained_with != prompt_hash(vocabulary.tokenize):
         raise ModelFileError(
             f"the model {path} was trained with another version of the prompt renderer",
-            cure="export it again with this version (python -m pipelines export), or use the version it came from",
+            cure="train it again with this version (python -m pipelines all --fresh), or use the version it came from",
         )
 
 

@@ -161,7 +161,7 @@ def test_models_trained_on_other_prompts_are_told_apart(models, tmp_path):
     assert found == {"ours": PromptFit.FITS, "older": PromptFit.OTHER}
     assert how_prompts_fit(models, models.read().find("one")) is PromptFit.NOT_OURS
     assert verified(models, models.read().find("ours"))
-    with pytest.raises(ModelFileError, match=r"another version of the prompt renderer.*export it again"):
+    with pytest.raises(ModelFileError, match=r"another version of the prompt renderer.*train it again"):
         verified(models, models.read().find("older"))
 
 
