@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from actors.commanding.admin import AdminCommands
 from actors.commanding.data import DataCommands, MyData
 from actors.commanding.fetch import FetchCommand
+from actors.commanding.quiz import QuizCommands
 from actors.commanding.status import StatusCommand, StatusReport
 from actors.commanding.support import ChannelSwitch, Done, RefusedError, RuntimeSettings, done
 from actors.kernel import Actor, ActorCrashed, ActorRef, ActorStopped, AskTimeout
@@ -51,6 +52,7 @@ class CommandsActor(Actor):
         ingest: ActorRef,
         responder: ActorRef,
         mydata: MyData,
+        quiz: QuizCommands,
         status: Callable[[], StatusReport],
         restart: Callable[[], None],
         rules: AdminRules,
@@ -64,7 +66,7 @@ class CommandsActor(Actor):
         self._rules = rules
         self._about = about
         self._now = now
-        self._running: set[tuple[int, str]] = set()
+        self._running: set[tuple[int, str, int]] = set()
         admin = AdminCommands(
             desk=desk,
             store=store,
@@ -95,6 +97,7 @@ class CommandsActor(Actor):
         self._handlers: Mapping[str, Handler] = {
             **admin.handlers(),
             **data.handlers(),
+            **quiz.handlers(),
             "fetch": self._run_fetch,
             "status": report.run,
             "help": self._help,
@@ -118,7 +121,9 @@ class CommandsActor(Actor):
         if is_machine(invocation.caller):
             self.context.log.info("command_of_a_bot_ignored", command=invocation.command)
             return
-        key = (invocation.caller.author.id, invocation.command)
+        spec = find_command(invocation.command)
+        only = invocation.id if spec is not None and spec.repeatable else 0
+        key = (invocation.caller.author.id, invocation.command, only)
         name = f"{invocation.command} {invocation.id}"
         if key in self._running or len(self._running) >= _MOST_AT_ONCE:
             text = _STILL_AT_IT if key in self._running else _BUSY
@@ -127,7 +132,7 @@ class CommandsActor(Actor):
         self._running.add(key)
         self.spawn(self._work(invocation, key), name=name)
 
-    async def _work(self, invocation: Invocation, key: tuple[int, str]) -> None:
+    async def _work(self, invocation: Invocation, key: tuple[int, str, int]) -> None:
         try:
             await self._execute(invocation)
         finally:

@@ -121,6 +121,9 @@ class StorageSection(Section):
     memory: Path = Field(Path("data/memory.lance"), description="The search index; can be rebuilt at any time.")
     models: Path = Field(Path("models"), description="Downloaded and trained models.")
     runs: Path = Field(Path("runs"), description="Datasets and trainings, one folder each.")
+    quiz: Path = Field(
+        Path("data/quiz.json"), description="The blind test that /quizcard asks; `pipelines blindtest make` makes it."
+    )
 
 
 class LogSection(Section):

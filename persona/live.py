@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from actors.commanding.quiz import QuizCommands, Visible
 from actors.commands import CommandsActor, StatusReport
 from actors.ingest import IngestActor
 from actors.replying.voice import VoiceCoach
@@ -21,6 +22,7 @@ from persona.model_following import model_follower
 from persona.model_slot import ModelSlot
 from persona.mydata import mydata
 from persona.options import EngineFactory, Home
+from persona.quiz_file import load_quiz
 from persona.running import Refs, Tree
 from persona.translate import ingest_settings, reply_settings, voice_settings
 from persona.tree import Parts, build_tree
@@ -62,7 +64,15 @@ async def discord_tree(
         visible_channels=visible,
         ingest=_ingest(settings, refs, store, discord, forgetter),
         commands=_commands(
-            settings, refs, store, coach=coach, model=model, live=live, allow_list=allow_list, restart=restart
+            settings,
+            refs,
+            store,
+            coach=coach,
+            model=model,
+            live=live,
+            allow_list=allow_list,
+            visible=visible,
+            restart=restart,
         ),
         embedder=embedder_for(settings),
         vectors=store.embeddings,
@@ -98,13 +108,27 @@ def _commands(
     model: ModelSlot,
     live: LiveSettings,
     allow_list: AllowList,
+    visible: Visible,
     restart: Callable[[], None],
 ) -> Callable[[], CommandsActor]:
     discord = settings.discord
     started_at = datetime.now(UTC)
+    about = AboutBot(name=coach.name, contact=discord.contact, prefix=discord.prefix)
+    quiz = QuizCommands(
+        book=store.quizzes,
+        load=lambda: load_quiz(settings.storage.quiz),
+        key=store.ledger.lineage_key,
+        store=store,
+        ledger=store.ledger,
+        visible=visible,
+        about=about,
+        now=lambda: datetime.now(UTC),
+    )
 
     async def data_of(author_id: AuthorId) -> tuple[bytes, ...]:
-        return await mydata(store.ledger, store, author_id, at=datetime.now(UTC), contact=discord.contact)
+        return await mydata(
+            store.ledger, store, store.quizzes, author_id, at=datetime.now(UTC), contact=discord.contact
+        )
 
     def status() -> StatusReport:
         return StatusReport(started_at=started_at, model=model.describe(), memory=settings.memory.enabled)
@@ -120,9 +144,10 @@ def _commands(
         ingest=refs.ingest,
         responder=refs.responder,
         mydata=data_of,
+        quiz=quiz,
         status=status,
         restart=restart,
         rules=AdminRules(author_ids=frozenset(discord.admins), role_ids=frozenset(discord.admin_roles)),
-        about=AboutBot(name=coach.name, contact=discord.contact, prefix=discord.prefix),
+        about=about,
         memory=settings.memory.enabled,
     )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from persona.domain.chat import AuthorId, Channel, MessageId, Reaction
 from persona.domain.mydata import PART_BYTES, Kept, mydata_files
-from persona.ports import ConsentLedger
+from persona.ports import ConsentLedger, QuizBook
 
 
 class Shelf(Protocol):
@@ -25,6 +25,7 @@ class Shelf(Protocol):
 async def mydata(
     ledger: ConsentLedger,
     store: Shelf,
+    quizzes: QuizBook,
     author_id: AuthorId,
     *,
     at: datetime,
@@ -43,5 +44,6 @@ async def mydata(
         channels={channel.id: channel for channel in await store.channels()},
         entries=await ledger.entries(author_id),
         reactions=await store.reactions_to([message.id for message in messages]),
+        quiz_answers=await quizzes.answers(author_id),
     )
     return await asyncio.to_thread(mydata_files, kept, at=at, contact=contact, part_bytes=part_bytes)

@@ -151,7 +151,9 @@ async def _export_person(
 ) -> None:
     author_id = await find_person(ledger, arguments.user)
     contact = settings.discord.contact
-    (data,) = await mydata(ledger, store, author_id, at=datetime.now(UTC), contact=contact, part_bytes=_WHOLE_FILE)
+    (data,) = await mydata(
+        ledger, store, store.quizzes, author_id, at=datetime.now(UTC), contact=contact, part_bytes=_WHOLE_FILE
+    )
     file = arguments.file or Path(f"{author_id}.json")
     _write(file, data)
     print(f"{sum((await ledger.counts_of(author_id)).values())} messages written to {file}")

@@ -48,6 +48,7 @@ def inspect(settings: Settings, config: Path | None) -> Installation:
             "PERSONA_STORAGE_DATABASE": f"%S/persona/{storage.database.name}",
             "PERSONA_STORAGE_MEMORY": f"%S/persona/{storage.memory.name}",
             "PERSONA_STORAGE_RUNS": f"%S/persona/{storage.runs.name}",
+            "PERSONA_STORAGE_QUIZ": f"%S/persona/{storage.quiz.name}",
             "PERSONA_LOG_FILE": f"%S/persona/logs/{settings.log.file.name}",
         },
     )

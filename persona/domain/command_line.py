@@ -45,7 +45,7 @@ def is_typed_command(text: str, prefix: str) -> bool:
 
 def usage(spec: CommandSpec, prefix: str) -> str:
     """Return how a command is typed, such as `!mute [minutes]`."""
-    return " ".join([f"{prefix}{spec.name}", *(_placeholder(option) for option in spec.options)])
+    return " ".join([f"{prefix}{spec.name}", *(_placeholder(option) for option in spec.fields)])
 
 
 class _WrongError(Exception):
@@ -99,8 +99,8 @@ def _quoted(text: str) -> tuple[str, str]:
 
 def _options(spec: CommandSpec, words: list[str]) -> dict[str, OptionValue]:
     found: dict[str, OptionValue] = {}
-    by_name = {option.name: option for option in spec.options}
-    waiting: Iterator[OptionSpec] = iter(spec.options)
+    by_name = {option.name: option for option in spec.fields}
+    waiting: Iterator[OptionSpec] = iter(spec.fields)
     for word in words:
         name, colon, value = word.partition(":")
         option = by_name.get(name.lower()) if colon else None

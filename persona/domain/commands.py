@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from persona.domain.chat import Author, AuthorId, Channel, ChannelId, MessageId
+from persona.domain.quiz import SIDES
 
 OptionValue = str | int | float | bool
 
@@ -112,7 +113,7 @@ class OptionSpec:
     """One option. `least` and `most` bound numbers; `choices` are the only texts it takes.
 
     `setting` marks the value of a setting: what it may be is known to the settings alone, so whatever is typed goes
-    there and the answer names the range.
+    there and the answer names the range. `pressed` ones come with a button alone: nobody types or fills them in.
     """
 
     name: str
@@ -123,6 +124,7 @@ class OptionSpec:
     least: int | None = None
     most: int | None = None
     setting: bool = False
+    pressed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,7 @@ class CommandSpec:
     `private` answers are shown to the caller alone where that is possible; `direct` ones work in direct messages.
     `changes` marks those that are written down in the audit trail, `everywhere` admin commands that concern every
     server the bot is on, and not just the one they are given on. `stands_for` is set for an old name: the command that
-    is meant, and the options to add.
+    is meant, and the options to add. `repeatable` ones are quick: one may be given while the last is still carried out.
     """
 
     name: str
@@ -142,9 +144,15 @@ class CommandSpec:
     direct: bool = False
     changes: bool = False
     everywhere: bool = False
+    repeatable: bool = False
     options: tuple[OptionSpec, ...] = ()
     stands_for: str = ""
     adding: Mapping[str, OptionValue] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> tuple[OptionSpec, ...]:
+        """The options that people fill in."""
+        return tuple(option for option in self.options if not option.pressed)
 
     @property
     def meaning(self) -> str:
@@ -175,6 +183,7 @@ MENU_FORGET = "Forget this"
 """The context menu of a message; gives `forget`."""
 
 LONGEST_MUTE_MINUTES = 7 * 24 * 60
+QUIZ_HOURS, LONGEST_QUIZ_HOURS = 72, 30 * 24
 
 
 def _setting_value(kind: OptionKind) -> OptionSpec:
@@ -258,6 +267,19 @@ COMMANDS: tuple[CommandSpec, ...] = (
     _admin("unmute", "Speaks in this channel again."),
     _admin("why", "Why it spoke or kept quiet here.", changes=False),
     _admin("consentcard", "Posts a card on which members choose what is kept of them.", private=False),
+    _admin(
+        "quizcard",
+        "Asks the members which replies a person wrote.",
+        OptionSpec(name="action", summary="What to do; without it, post.", choices=("post", "stop", "count")),
+        OptionSpec(
+            name="hours",
+            summary=f"How long it is open; {QUIZ_HOURS} without it.",
+            kind=OptionKind.WHOLE,
+            least=1,
+            most=LONGEST_QUIZ_HOURS,
+        ),
+        private=False,
+    ),
     _data("botdata", "What is kept, from where, why, and for how long."),
     _data("mydata", "Everything that is kept of you, as a file."),
     _data(
@@ -274,6 +296,16 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "forget",
         "Removes everything that is kept of you.",
         OptionSpec(name="confirm", summary="Yes, for good.", kind=OptionKind.FLAG),
+    ),
+    CommandSpec(
+        name="quiz",
+        summary="Can you tell it from a person?",
+        repeatable=True,
+        options=(
+            OptionSpec(name="test", summary="Which quiz.", pressed=True),
+            OptionSpec(name="question", summary="Which question.", kind=OptionKind.WHOLE, pressed=True),
+            OptionSpec(name="pick", summary="Which reply.", choices=SIDES, pressed=True),
+        ),
     ),
     CommandSpec(name="help", summary="What you can ask of it."),
 )

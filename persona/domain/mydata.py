@@ -8,6 +8,7 @@ from typing import Any
 
 from persona.domain.chat import Attachment, AuthorId, Channel, ChannelId, Message, MessageId, Reaction
 from persona.domain.consent import EVERYWHERE, Entry, Standing, standing
+from persona.domain.quiz import QuizAnswer
 
 PART_BYTES = 7_500_000
 """Discord takes files of up to 10 MB, and 8 MB in older clients' eyes."""
@@ -24,6 +25,7 @@ class Kept:
     channels: Mapping[ChannelId, Channel]
     entries: Sequence[Entry]
     reactions: Mapping[MessageId, Sequence[Reaction]]
+    quiz_answers: Sequence[QuizAnswer] = ()
 
 
 def mydata_files(kept: Kept, *, at: datetime, contact: str = "", part_bytes: int = PART_BYTES) -> tuple[bytes, ...]:
@@ -76,6 +78,10 @@ def _about(kept: Kept, at: datetime, contact: str) -> dict[str, Any]:
         "channels": _channels(kept),
         "choices": [_entry(entry) for entry in kept.entries],
         "what_holds": _standings(kept),
+        "quiz_answers": [
+            {"quiz": one.test_id[:8], "question": one.number + 1, "right": one.right, "at": one.at.isoformat()}
+            for one in kept.quiz_answers
+        ],
     }
 
 

@@ -30,6 +30,7 @@ from persona.ports.model import (
 )
 from persona.ports.process import Notifier
 from persona.ports.progress import ChannelProgress, IngestProgress
+from persona.ports.quiz import QuizBook
 from persona.ports.store import Health, MemoryChange, MemoryOp, MessageStore, ReplyRecord, StoreCounts
 from persona.ports.transport import (
     Arrival,
@@ -90,6 +91,7 @@ __all__ = [
     "Outcome",
     "Page",
     "PendingReply",
+    "QuizBook",
     "Reacted",
     "ReactionsCleared",
     "ReadableChannel",

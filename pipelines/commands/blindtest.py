@@ -3,18 +3,24 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from persona.config import load_settings
+from persona.domain.quiz import write_quiz
 from persona.errors import EXIT_DONE, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.blindtest import BlindTest
 
 _EPILOG = """examples:
   python -m pipelines blindtest make models/server.gguf --run runs/server --questions 50
   python -m pipelines blindtest score runs/server/blindtest/key.json answers-*.json
 `make` writes test.html, to be sent to people, and key.json, which nobody who answers may see. The number of questions
-is fixed before anybody answers. Each person opens the page, answers, and sends back the file that it saves."""
+is fixed before anybody answers. Each person opens the page, answers, and sends back the file that it saves.
+quiz.json is the same test for Discord: copied to [storage] quiz in config.toml, the bot asks it (/quizcard)."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    make = actions.add_parser("make", help="write the page and its key")
+    make = actions.add_parser("make", help="write the page, its key, and the quiz for Discord")
     make.add_argument("model", type=Path, metavar="MODEL", help="the GGUF file")
     make.add_argument("--run", type=Path, dest="run_folder", metavar="RUN", help="run folder, or its name")
     make.add_argument("--questions", type=int, default=30, metavar="N", help="how many (30)")
@@ -84,14 +90,30 @@ def _make(arguments: argparse.Namespace) -> int:
         gpu_layers=arguments.gpu_layers,
     )
     with watching(sys.stderr) as watcher:
-        replies, human, server = write_samples(request, watcher)
-    test = make(replies, human, questions=arguments.questions, seed=arguments.seed)
+        pairs = write_samples(request, watcher)
+    test = make(pairs.replies, pairs.human, questions=arguments.questions, seed=arguments.seed)
     output = arguments.output or folder / "blindtest"
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "test.html", page(test, server=arguments.server or server or "this server"))
+    write_text(output / "test.html", page(test, server=arguments.server or pairs.server or "this server"))
     write_text(output / "key.json", test.key() + "\n")
     print(f"send to people: {output / 'test.html'}\nkeep to yourself: {output / 'key.json'}")
+    _write_quiz(test, pairs.marks, output / "quiz.json", settings.storage.quiz)
     return EXIT_DONE
+
+
+def _write_quiz(test: "BlindTest", marks: Mapping[str, Sequence[str]], file: Path, wanted: Path) -> None:
+    """Write what the bot needs to ask the same test on the server, and say what to do with it."""
+    from pipelines.evaluation.blindtest import BlindTestError  # noqa: PLC0415 - only when it runs
+    from pipelines.train.files import write_text  # noqa: PLC0415 - only when it runs
+
+    try:
+        quiz = test.quiz(marks)
+    except BlindTestError as error:
+        file.unlink(missing_ok=True)
+        print(f"no quiz for Discord: {error}; it needs a new `python -m pipelines prepare`")
+        return
+    write_text(file, write_quiz(quiz) + "\n")
+    print(f"to ask it on Discord: copy {file} (it holds the key) to {wanted}, then give /quizcard there")
 
 
 def _score(arguments: argparse.Namespace) -> int:

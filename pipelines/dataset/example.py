@@ -61,8 +61,12 @@ def sft_row(example: Example) -> dict[str, Any]:
     }
 
 
-def meta_row(example: Example) -> dict[str, Any]:
-    """Return what is kept beside a row: nothing in it names a person or a message."""
+def meta_row(example: Example, marks: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is kept beside a row: nothing in it names a person or a message.
+
+    `marks` are hashes of the messages in it (see `persona.domain.lineage`), by which the bot knows what it may show.
+    """
+    marked = {"marks": list(marks)} if marks else {}
     return {
         "example_id": example.example_id,
         "conversation_id": example.conversation_id,
@@ -72,6 +76,7 @@ def meta_row(example: Example) -> dict[str, Any]:
         "reactions": example.reactions,
         "prompt_tokens": example.prompt_tokens,
         "completion_tokens": example.completion_tokens,
+        **marked,
     }
 
 

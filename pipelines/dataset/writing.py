@@ -152,10 +152,16 @@ class Writer:
         author = conversation.lines[row.target.first].message.author
         tally.take(example, split, author.display_name or author.name)
         shards.write(f"sft/{split}", json_line(sft_row(example)))
-        shards.write(f"meta/{split}", json_line(meta_row(example)))
+        shards.write(f"meta/{split}", json_line(meta_row(example, self._marks(example, split))))
         if split in _KTO_SPLITS:
             self._preference(example, split, shards, tally, kto)
         return example
+
+    def _marks(self, example: Example, split: Split) -> list[str]:
+        """Return the hashes of everything in an example that people may be asked about: none for training."""
+        if split is Split.TRAIN:
+            return []
+        return [self.key.message(message_id).hex() for message_id in (*example.context_ids, *example.message_ids)]
 
     def _preference(self, example: Example, split: Split, shards: Shards, tally: Tally, kto: KtoRows) -> None:
         judged = Judged(

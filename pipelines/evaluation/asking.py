@@ -1,6 +1,6 @@
 """Asks models: what is asked for, what they read, and what they answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,17 +122,33 @@ def answer(
     )
 
 
-def write_samples(request: Request, watcher: Watcher) -> tuple[tuple[Sample, ...], tuple[Sample, ...], str]:
-    """Let the first model answer; return its replies that are not empty, people's, and the server's name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """A model's replies that are not empty, people's to the same contexts, and the server's name.
+
+    `marks` are the hashes of the messages of each context, by its id, where the run has them.
+    """
+
+    replies: tuple[Sample, ...]
+    human: tuple[Sample, ...]
+    server: str
+    marks: Mapping[str, tuple[str, ...]]
+
+
+def write_samples(request: Request, watcher: Watcher) -> Pairs:
+    """Let the first model answer.
 
     Raises:
         PersonaError: the run has no such part, or the model fails.
     """
     drawn = draw(read_split(request.run, request.split), wanted=request.contexts, seed=request.seed)
     contender, _, _ = answer(request, request.models[0], drawn, read_split(request.run, "train", brief=True), watcher)
-    replies = tuple(sample for sample in contender.replies[0] if sample.text.strip())
-    human = tuple(context.sample() for context in drawn.asked)
-    return replies, human, who(drawn.asked[0].turns)[1] if drawn.asked else ""
+    return Pairs(
+        replies=tuple(sample for sample in contender.replies[0] if sample.text.strip()),
+        human=tuple(context.sample() for context in drawn.asked),
+        server=who(drawn.asked[0].turns)[1] if drawn.asked else "",
+        marks={context.context_id: context.marks for context in drawn.asked},
+    )
 
 
 def prompt_of(model: ModelFile, prompt_hash: str | None, training: Sequence[Context], *, seed: int) -> Prompt:

@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
+from persona.domain.quiz import Quiz, QuizQuestion, Side
 from persona.errors import PersonaError
 from pipelines.evaluation.samples import Sample
 from pipelines.evaluation.statistics import Interval, wilson
 
 FORMAT = "persona-blindtest-1"
-Side = Literal["left", "right"]
 _SECRET = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -34,15 +34,35 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlindTest:
-    """What raters see (`questions`), and what they must not (`human`: the side of the person's reply)."""
+    """What raters see (`questions`), and what they must not (`human`: the side of the person's reply).
+
+    `context_ids` are the places in the held-out part that the questions are about.
+    """
 
     test_id: str
     questions: tuple[Question, ...]
     human: tuple[Side, ...]
+    context_ids: tuple[str, ...]
 
     def key(self) -> str:
         """Return the key, as JSON to be kept apart from the page."""
         return json.dumps({"format": FORMAT, "test": self.test_id, "human": self.human}, indent=1)
+
+    def quiz(self, marks: Mapping[str, Sequence[str]]) -> Quiz:
+        """Return the test as the bot asks it on the server, key included; `marks` are a context's, by its id.
+
+        Raises:
+            BlindTestError: of some messages it is not known which they are, so nobody could say who may read them.
+        """
+        if not all(marks.get(context_id) for context_id in self.context_ids):
+            raise BlindTestError("this run does not say which messages the replies are")
+        questions = tuple(
+            QuizQuestion(
+                context=one.context, left=one.left, right=one.right, human=side, marks=tuple(marks[context_id])
+            )
+            for one, side, context_id in zip(self.questions, self.human, self.context_ids, strict=True)
+        )
+        return Quiz(test_id=self.test_id, questions=questions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +102,12 @@ def make(replies: Sequence[Sample], human: Sequence[Sample], *, questions: int, 
         for (ours, real), side in zip(chosen, sides, strict=True)
     )
     shown = json.dumps([asdict(question) for question in asked], ensure_ascii=False, sort_keys=True)
-    return BlindTest(test_id=hashlib.sha256(shown.encode()).hexdigest(), questions=asked, human=sides)
+    return BlindTest(
+        test_id=hashlib.sha256(shown.encode()).hexdigest(),
+        questions=asked,
+        human=sides,
+        context_ids=tuple(ours.context_id for ours, _ in chosen),
+    )
 
 
 def page(test: BlindTest, *, server: str) -> str:

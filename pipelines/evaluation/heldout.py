@@ -30,6 +30,7 @@ class Context:
         turns: the prompt, exactly as in training and in the running bot.
         reply: what the person wrote, a line for each message.
         split: the part of the data set.
+        marks: hashes of the messages in it, where the run has them.
     """
 
     context_id: str
@@ -38,6 +39,7 @@ class Context:
     turns: tuple[Turn, ...]
     reply: str
     split: str
+    marks: tuple[str, ...] = ()
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -188,4 +190,5 @@ def _context(row: dict[str, Any], told: dict[str, Any], name: str, split: str) -
         turns=turns,
         reply=str(row["completion"][0]["content"]),
         split=split,
+        marks=tuple(map(str, told.get("marks", ()))),
     )

@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
+from persona.domain import quiz
 from pipelines.evaluation.samples import Conversation
 
 ROUNDS = 300
@@ -75,16 +75,5 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     Raises:
         ValueError: more successes than trials, or a negative number.
     """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is not a share")
-    if not trials:
-        return Interval(value=math.nan, low=0.0, high=1.0)
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
-    share = successes / trials
-    scale = 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    reach = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # The ends are exact where nothing, or everything, succeeded; rounding must not shut out the truth there.
-    low = 0.0 if successes == 0 else max(0.0, middle - reach)
-    high = 1.0 if successes == trials else min(1.0, middle + reach)
-    return Interval(value=share, low=low, high=high)
+    low, high = quiz.wilson(successes, trials, confidence=confidence)
+    return Interval(value=successes / trials if trials else math.nan, low=low, high=high)

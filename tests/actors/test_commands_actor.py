@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from actors.commanding.quiz import QuizCommands
 from actors.commanding.status import StatusReport
 from actors.commands import CommandsActor
 from actors.kernel import LATER, Actor, ActorSystem, ChildSpec, SupervisorSpec, new_ref
@@ -19,6 +20,7 @@ from persona.domain.command_rights import NO_ADMIN, NO_KEEPER, AdminRules
 from persona.domain.command_texts import AboutBot
 from persona.domain.commands import COMMANDS, Audience, Caller, Invocation, Via
 from persona.domain.consent import Choice, Scope, Standing
+from persona.domain.quiz import QuizError
 from persona.errors import DeliveryError, PersonaError
 from persona.live_settings import LiveSettings
 from persona.mydata import mydata
@@ -119,6 +121,14 @@ class Quiet(Actor):
         self.told.append(message)
 
 
+async def no_quiz():
+    raise QuizError("there is no quiz yet")
+
+
+async def nowhere(_channel_id):
+    return frozenset()
+
+
 class World:
     """A commands actor over a real store, with a gateway, an ingest and a responder that are watched."""
 
@@ -133,6 +143,16 @@ class World:
         self.commands, self.gateway = new_ref("commands"), new_ref("gateway")
         self.ingest, self.responder = new_ref("ingest"), new_ref("responder")
         self.mydata_calls = 0
+        self.quiz = QuizCommands(
+            book=store.quizzes,
+            load=no_quiz,
+            key=store.ledger.lineage_key,
+            store=store,
+            ledger=store.ledger,
+            visible=nowhere,
+            about=AboutBot(name="Pip"),
+            now=lambda: NOW,
+        )
         self.system = ActorSystem(
             SupervisorSpec(
                 name="root",
@@ -157,6 +177,7 @@ class World:
             ingest=self.ingest,
             responder=self.responder,
             mydata=self.mydata,
+            quiz=self.quiz,
             status=lambda: StatusReport(started_at=NOW - timedelta(hours=3), model="pip-7b"),
             restart=lambda: self.restarts.append(len(self.answers)),
             rules=RULES,
@@ -167,7 +188,7 @@ class World:
 
     async def mydata(self, author_id):
         self.mydata_calls += 1
-        return await mydata(self.store.ledger, self.store, author_id, at=NOW)
+        return await mydata(self.store.ledger, self.store, self.store.quizzes, author_id, at=NOW)
 
     def invoke(self, command, *, who="owner", via=Via.SLASH, channel=KITCHEN, options=None, **more):
         """Give a command; return its id."""

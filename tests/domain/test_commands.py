@@ -48,10 +48,10 @@ CALLERS = {
 KEEPERS = {"owner", "configured id", "configured role", "manage server"}
 ADMINS = {*KEEPERS, "manage server, one of several"}
 MACHINES = {"webhook", "webhook that says it is a person", "bot"}
-PUBLIC = {"botdata", "mydata", "optin", "optout", "forget", "help"}
+PUBLIC = {"botdata", "mydata", "optin", "optout", "forget", "quiz", "help"}
 DIRECT = {"botdata", "mydata", "optin", "optout", "forget"}
 ADMIN = {"status", "settings", "setrate", "settemp", "setmaxlen", "channels", "fetch", "restart", "mute", "unmute"}
-ADMIN |= {"why", "consentcard"}
+ADMIN |= {"why", "consentcard", "quizcard"}
 EVERYWHERE = {"status", "settings", "setrate", "settemp", "setmaxlen", "restart"}
 
 

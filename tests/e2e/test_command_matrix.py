@@ -55,11 +55,13 @@ CASES = {
     "unmute": changing("unmute", "It may speak here again", muted=True),
     "why": case("why", "kept quiet because|Nothing has been decided in this channel yet"),
     "consentcard": case("consentcard", "You may train on mine", audited=True, public=True),
+    "quizcard": case("quizcard", "There is no quiz yet"),
     "botdata": case("botdata", r"\*\*Whom to ask:\*\* mara"),
     "mydata": case("mydata", "everything that is kept of you", typed_says="for your eyes only: use the slash command"),
     "optin": case("optin", "may be trained on it", changes=True),
     "optout": case("optout", "nothing you say is kept", changes=True),
     "forget": case("forget", "removed, with all that was made", "yes", options={"confirm": True}, changes=True),
+    "quiz": case("quiz", "There is no quiz here at the moment"),
     "help": case("help", r"What you can ask of Pip"),
 }
 

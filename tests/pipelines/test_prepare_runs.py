@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from persona.errors import EXIT_CONFIG, EXIT_DONE, EXIT_USAGE, PersonaError, Usa
 from pipelines.dataset import preparing
 from pipelines.dataset.writing import Shards
 from pipelines.preferences import liked_from_json
+from tests.fakes.stores import open_store
 from tests.pipelines.prepare_world import (
     ANN,
     BEN,
@@ -124,6 +126,28 @@ def test_splits_are_whole_conversations_in_time(tmp_path):
     # A conversation may still go on in one channel when the first of the next split begins in another.
     for end, begin in zip(ends, begins, strict=True):
         assert end[:10] <= begin[:10]
+
+
+def test_what_people_may_be_asked_about_can_be_found_in_the_database_and_nowhere_else(tmp_path):
+    database = write_server(tmp_path / "a.db", messages=1500)
+    preparer(database, tmp_path / "run", cap=1.0).prepare()
+
+    async def known():
+        async with open_store(database) as store:
+            key = await store.ledger.lineage_key()
+            ids = [message_id async for page in store.quizzes.message_ids() for message_id in page]
+            stored = await store.messages_by_id(ids)
+            return {key.message(message_id).hex(): stored[message_id].content for message_id in ids}
+
+    texts = asyncio.run(known())
+    for split in ("validation", "test"):
+        (meta,) = (tmp_path / "run" / "meta").glob(f"{split}*")
+        (sft,) = (tmp_path / "run" / "sft").glob(f"{split}*")
+        for told, row in zip(_rows(meta), _rows(sft), strict=True):
+            said_there = "\n".join(texts[mark] for mark in told["marks"])
+            assert len(told["marks"]) == told["messages"] + told["context_messages"]
+            assert all(line in said_there for line in row["completion"][0]["content"].split("\n"))
+    assert all("marks" not in row for file in (tmp_path / "run" / "meta").glob("train*") for row in _rows(file))
 
 
 def _rows(file):

@@ -89,7 +89,7 @@ def _slash(spec: CommandSpec) -> Payload:
         "name": spec.name,
         "type": CHAT_INPUT,
         "description": spec.summary,
-        "options": [_option(option) for option in _required_first(spec.options)],
+        "options": [_option(option) for option in _required_first(spec.fields)],
         "contexts": [_GUILD, _BOT_DIRECT] if spec.direct else [_GUILD],
         "integration_types": [0],
         "default_member_permissions": str(MANAGE_GUILD) if spec.audience is Audience.ADMIN else None,

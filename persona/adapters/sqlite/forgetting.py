@@ -19,7 +19,7 @@ _FORGOTTEN_IDS = "SELECT message_id FROM tombstones WHERE reason = ? AND message
 
 
 def forget_author(author_id: AuthorId, at: datetime, connection: sqlite3.Connection) -> Forgotten:
-    """Remove what a person said, their names, edits that wait for a message and drafted answers.
+    """Remove what a person said, their names, edits that wait for a message, drafted answers and quiz answers.
 
     Of somebody of whom nothing was here no file holds anything, so none is written anew; runs are looked at always.
 
@@ -32,6 +32,7 @@ def forget_author(author_id: AuthorId, at: datetime, connection: sqlite3.Connect
     gone = [
         connection.execute("DELETE FROM edits WHERE author_id = ? OR author_id IS NULL", (author_id,)),
         connection.execute("DELETE FROM authors WHERE id = ?", (author_id,)),
+        connection.execute("DELETE FROM quiz_answers WHERE author_id = ?", (author_id,)),
         # Whose message an answer is for is known for stored ones only; of the others none may keep their words.
         connection.execute("DELETE FROM pending_replies WHERE message_id NOT IN (SELECT id FROM messages)"),
     ]

@@ -15,6 +15,7 @@ from persona.adapters.sqlite.journal import SqliteJournal
 from persona.adapters.sqlite.ledger import SqliteLedger
 from persona.adapters.sqlite.own_exports import note_own
 from persona.adapters.sqlite.progress import SqliteProgress
+from persona.adapters.sqlite.quizzes import SqliteQuizBook
 from persona.domain.chat import Channel, ChannelId, Edit, Message, MessageId, Reaction, Tombstone
 from persona.ports import ForgettingStep, Health, MemoryChange, ReplyRecord, StoreCounts
 
@@ -23,7 +24,8 @@ class SqliteStore:
     """The truth in one file. Writes queue behind each other, reads never wait for them.
 
     The smaller stores in the same file: `ledger` (consent), `progress` (how far history was read), `desk`
-    (what admins changed), `journal` (replies on their way), `embeddings` (vectors that are known already).
+    (what admins changed), `journal` (replies on their way), `embeddings` (vectors that are known already), `quizzes`
+    (blind tests that were asked, and who was right).
 
     Every method may raise `StoreError` with one line and a cure: the disk is full, the file damaged or held by
     another program. A cancelled write is either done as a whole or not at all.
@@ -36,6 +38,7 @@ class SqliteStore:
         self.desk = SqliteDesk(self._database)
         self.journal = SqliteJournal(self._database)
         self.embeddings = SqliteEmbeddings(self._database)
+        self.quizzes = SqliteQuizBook(self._database)
 
     @property
     def path(self) -> Path:

@@ -45,6 +45,7 @@ def write_split(run, split, *, conversations, replies=9, seed=1, phrases=ATTIC, 
                     "example_id": f"{seed:02x}{split[0].encode().hex()}{talk:06x}{number:02x}",
                     "conversation_id": f"{split}{talk:06}",
                     "created_at": at.isoformat(),
+                    **({} if split == "train" else {"marks": [f"{len(told):016x}", f"{len(told):015x}f"]}),
                 }
             )
     for folder, content in (("sft", rows), ("meta", told)):

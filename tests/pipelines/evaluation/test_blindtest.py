@@ -85,3 +85,17 @@ def test_what_does_not_fit_is_refused_in_one_line():
             score(test.key(), files)
     with pytest.raises(BlindTestError, match="the key is no file"):
         score("{}", [good])
+
+
+def test_the_quiz_for_the_server_is_the_same_test_with_its_key():
+    test = make(MODEL, HUMAN, questions=9, seed=4)
+    marks = {sample.context_id: (f"{number:016x}",) for number, sample in enumerate(HUMAN)}
+    quiz = test.quiz(marks)
+    assert quiz.test_id == test.test_id
+    for asked, shown, side in zip(quiz.questions, test.questions, test.human, strict=True):
+        assert (asked.context, asked.left, asked.right) == (shown.context, shown.left, shown.right)
+        assert asked.human == side
+        (real,) = [one for one in HUMAN if marks[one.context_id] == asked.marks]
+        assert real.messages == (asked.left if side == "left" else asked.right)
+    with pytest.raises(BlindTestError, match="which messages"):
+        test.quiz({**marks, test.context_ids[3]: ()})

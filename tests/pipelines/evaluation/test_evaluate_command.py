@@ -13,6 +13,7 @@ pytest.importorskip("detect_secrets", reason="needs the extra `prepare`: detect-
 pytest.importorskip("phonenumbers", reason="needs the extra `prepare`: phonenumbers")
 
 from persona.domain.model_list import ModelEntry, ModelList, encode_models
+from persona.domain.quiz import read_quiz
 from persona.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from pipelines.__main__ import main
 from pipelines.evaluation.published import published_model
@@ -165,6 +166,10 @@ def test_a_blind_test_is_made_and_its_score_stands_beside_the_target(world, babb
     assert "the attic" in (folder / "test.html").read_text(encoding="utf-8")
     key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
     assert len(key["human"]) == 6
+    quiz = read_quiz((folder / "quiz.json").read_text(encoding="utf-8"))
+    assert (quiz.test_id, [one.human for one in quiz.questions]) == (key["test"], key["human"])
+    assert all(len(one.marks) == 2 for one in quiz.questions)
+    assert f"copy {folder / 'quiz.json'}" in " ".join(capsys.readouterr().out.split("\n"))
     answers = {"format": key["format"], "test": key["test"], "rater": "ann", "answers": key["human"]}
     (tmp_path / "ann.json").write_text(json.dumps(answers), encoding="utf-8")
     capsys.readouterr()
