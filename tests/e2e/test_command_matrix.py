@@ -55,7 +55,7 @@ CASES = {
     "unmute": changing("unmute", "It may speak here again", muted=True),
     "why": case("why", "kept quiet because|Nothing has been decided in this channel yet"),
     "consentcard": case("consentcard", "You may train on mine", audited=True, public=True),
-    "quizcard": case("quizcard", "There is no quiz yet"),
+    "quizcard": case("quizcard", "0 people have taken part so far", "count", options={"action": "count"}, quiz=True),
     "botdata": case("botdata", r"\*\*Whom to ask:\*\* mara"),
     "mydata": case("mydata", "everything that is kept of you", typed_says="for your eyes only: use the slash command"),
     "optin": case("optin", "may be trained on it", changes=True),

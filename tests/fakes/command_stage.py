@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from persona.domain.chat import ChannelId, GuildId
 from persona.domain.commands import COMMANDS, find_command
+from persona.domain.quiz import AskedQuestion, AskedQuiz
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.live import LiveFolder, eventually, id_of
 from tests.fakes.live_tree import living_tree
@@ -28,7 +30,7 @@ class Case:
     """A command as it is given, `{n}` being another number each time, and what it does when it is permitted.
 
     `says` is found in the answer, `typed_says` in that to a typed one; `changes` tells whether the database is another
-    afterwards; `on_the_list` and `muted` are how the channels are before.
+    afterwards; `on_the_list`, `muted` and `quiz` are how things are before.
     """
 
     command: str
@@ -41,6 +43,7 @@ class Case:
     public: bool = False
     on_the_list: bool = False
     muted: bool = False
+    quiz: bool = False
 
 
 class Stage:
@@ -179,6 +182,16 @@ async def stage(
             until = datetime.now(UTC) + timedelta(hours=3)
             for room in here.rooms.values() if one and one.muted else ():
                 await here.life.store.desk.mute(id_of(room), until)
+            if one and one.quiz:
+                quiz = AskedQuiz(
+                    test_id="ab" * 32,
+                    guild_id=GuildId(id_of(here.guild)),
+                    channel_id=ChannelId(id_of(here.kitchen)),
+                    asked_at=datetime.now(UTC),
+                    closes_at=until,
+                    questions=(AskedQuestion(number=0, message_ids=frozenset()),),
+                )
+                assert await here.life.store.quizzes.begin(quiz)
             here.offer_to_everybody()
             await eventually(lambda: len(here.folder.stored()) >= HISTORY, seconds=10, what="the history is read")
             yield here

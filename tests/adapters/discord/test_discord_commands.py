@@ -79,11 +79,12 @@ def test_what_is_registered_is_what_discord_takes():
     assert set(slash) == {spec.name for spec in COMMANDS}
     assert [form["name"] for form in forms if form["type"] == 3] == [MENU_FORGET]
     admin = {"status", "settings", "setrate", "settemp", "setmaxlen", "channels", "fetch", "restart", "mute", "unmute"}
-    admin |= {"why", "consentcard"}
+    admin |= {"why", "consentcard", "quizcard"}
     assert {name for name, form in slash.items() if form["default_member_permissions"] == "32"} == admin
     in_direct = {name for name, form in slash.items() if 1 in form["contexts"]}
     assert in_direct == {"botdata", "mydata", "optin", "optout", "forget"}
     assert slash["mute"]["options"][0]["max_value"] == 10080
+    assert slash["quiz"]["options"] == []  # what only buttons give is not offered to be filled in
 
 
 def test_they_are_registered_once_and_again_only_when_they_changed():
