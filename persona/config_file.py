@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from persona.config import allowed_range, sections
+from persona.config_tables import allowed_range, sections
 
 _HEAD = """\
 # Persona's settings. Every line shows the default; change what you like and start again.

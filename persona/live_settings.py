@@ -11,7 +11,8 @@ import structlog
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from persona.config import Section, Settings, allowed_range, sections
+from persona.config import Settings
+from persona.config_tables import Section, allowed_range, sections
 from persona.domain.chat import AuthorId
 from persona.errors import UsageError
 from persona.ports import Desk

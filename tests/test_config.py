@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from persona.config import Settings, load_settings, secret, sections
+from persona.config import Settings, load_settings, secret
 from persona.config_file import documented_config
+from persona.config_tables import sections
 from persona.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

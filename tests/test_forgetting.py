@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from persona.adapters.lance import LanceMemory
 from persona.adapters.sqlite import SqliteStore
 from persona.adapters.sqlite.ledger import SqliteLedger
-from persona.config import MemorySection, Settings, StorageSection
+from persona.config import Settings
+from persona.config_tables import MemorySection, StorageSection
 from persona.domain.chat import Author, AuthorId, Edit, Reaction
 from persona.domain.lineage import LINEAGE_FILE, encode_lineage, lineage_of
 from persona.errors import StoreError

@@ -7,7 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from persona.adapters.sqlite.desk import SqliteDesk
-from persona.config import SamplingSection, Settings, SpeakingSection
+from persona.config import Settings
+from persona.config_tables import SamplingSection, SpeakingSection
 from persona.domain.chat import AuthorId
 from persona.errors import StoreError, UsageError
 from persona.live_settings import LiveSettings

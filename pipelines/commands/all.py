@@ -5,7 +5,8 @@ import json
 import sys
 from typing import Any
 
-from persona.config import Settings, TrainingSection, load_settings
+from persona.config import Settings, load_settings
+from persona.config_tables import TrainingSection
 from persona.errors import EXIT_DONE
 from pipelines.commands.prepare import add_options, options_given
 

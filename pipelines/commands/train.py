@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from persona.config import TrainingSection, load_settings
+from persona.config import load_settings
+from persona.config_tables import TrainingSection
 from persona.errors import EXIT_DONE, EXIT_INTERRUPTED
 from pipelines.train.plan import Method
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from persona.config import TrainingSection
+from persona.config_tables import TrainingSection
 from persona.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from persona.config import TrainingSection
+from persona.config_tables import TrainingSection
 from persona.errors import PersonaError, UsageError
 from pipelines.train.backends import prepare_environment
 from pipelines.train.base_model import BaseModel, read_base, resolve_base

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persona.config import TrainingSection
+from persona.config_tables import TrainingSection
 from persona.domain.lineage import LINEAGE_FILE
 from pipelines.commands.publish import PUBLISHED_FILE
 from pipelines.gguf.exporting import EXPORT

@@ -11,7 +11,8 @@ from actors.kernel import ActorSystem, Backoff, ChildSpec, Escalated, Hung, Supe
 from actors.messages import DescribeModel, Generate, Ping
 from persona.adapters.llama import llama_engine_factory
 from persona.adapters.models import ModelRegistry, publish
-from persona.config import ModelSection, Settings, StorageSection
+from persona.config import Settings
+from persona.config_tables import ModelSection, StorageSection
 from persona.domain.model_list import ModelMark
 from persona.domain.prompt import Role, Turn
 from persona.errors import ModelFileError

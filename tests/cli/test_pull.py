@@ -3,7 +3,8 @@
 import pytest
 
 from persona.cli.pull import pull_embedding
-from persona.config import MemorySection, Settings, StorageSection
+from persona.config import Settings
+from persona.config_tables import MemorySection, StorageSection
 from persona.errors import DownloadError, EmbedderError, UsageError
 from persona.memory_setup import embedder_for, embedding_folder
 from tests.fakes.model_hub import ModelHub

@@ -197,7 +197,7 @@ def test_every_reason_has_words():
 
 
 def test_every_setting_of_the_commands_is_one_of_the_schema():
-    from persona.config import sections
+    from persona.config_tables import sections
 
     for key in SETTING_KEYS.values():
         table, _, name = key.partition(".")

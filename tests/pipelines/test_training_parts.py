@@ -9,7 +9,7 @@ from io import StringIO
 
 import pytest
 
-from persona.config import TrainingSection
+from persona.config_tables import TrainingSection
 from persona.errors import ConfigError, PersonaError
 from pipelines.__main__ import build_parser, main
 from pipelines.train import checkpoints, hardware

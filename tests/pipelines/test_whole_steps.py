@@ -1,6 +1,6 @@
 import pytest
 
-from persona.config import TrainingSection
+from persona.config_tables import TrainingSection
 from persona.errors import PersonaError
 from pipelines.__main__ import build_parser
 from pipelines.commands import all as command
