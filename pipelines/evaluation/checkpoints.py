@@ -16,6 +16,7 @@ from pipelines.evaluation.outcome import figures_json
 from pipelines.evaluation.report.numbers import range_text, value_text
 from pipelines.evaluation.running import FOLDER, Options, open_vectors, request_of, require_libraries
 from pipelines.run import MANIFEST_FILE
+from pipelines.train.base_model import require_same_base
 from pipelines.train.checkpoints import find_checkpoints, step_of
 from pipelines.train.plan import Method
 from pipelines.train.stage_files import StageFiles
@@ -145,7 +146,7 @@ def _write(run: Path, checkpoint: Checkpoint, file: Path) -> None:
     """Merge a checkpoint into its base and write it in 16 bits, unless it is there.
 
     Raises:
-        PersonaError: the base is gone, or a library is missing.
+        PersonaError: the base is gone or is another one now, or a library is missing.
     """
     if file.is_file():
         return
@@ -155,11 +156,8 @@ def _write(run: Path, checkpoint: Checkpoint, file: Path) -> None:
     except ImportError as error:
         raise PersonaError(f"{error.name} is not installed", cure="pip install 'persona[train]'") from None
     config = json.loads((checkpoint.adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    base = Path(str(config["base_model_name_or_path"]))
-    if not (base / "config.json").is_file():
-        raise PersonaError(
-            f"the base model {base} that {checkpoint.adapter} was trained on is gone", cure="put it back"
-        )
+    known = StageFiles(run, checkpoint.method).base_hash()
+    base = require_same_base(Path(str(config["base_model_name_or_path"])), known, checkpoint.adapter)
     merged = file.with_suffix(".merged")
     merge_adapter(base, checkpoint.adapter, merged)
     manifest = run / MANIFEST_FILE

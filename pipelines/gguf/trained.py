@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from persona.adapters.checksum import hash_file
-from persona.errors import ConfigError, PersonaError, UsageError
+from persona.errors import PersonaError, UsageError
 from persona.run_marks import read_mark
 from pipelines.run import MANIFEST_FILE
-from pipelines.train.base_model import read_base
+from pipelines.train.base_model import require_same_base
 from pipelines.train.plan import Method
 from pipelines.train.stage_files import StageFiles
 
@@ -42,16 +42,7 @@ class Trained:
             ConfigError: its files are not whole.
             PersonaError: it is gone, or another model is in its place: an adapter fits any model of the same shape.
         """
-        place = f"the base model {self.base} that {self.files.folder} was trained on"
-        if not (self.base / "config.json").is_file():
-            raise PersonaError(f"{place} is gone", cure="put it back")
-        try:
-            found = read_base(self.base).fingerprint
-        except ConfigError as error:
-            raise ConfigError(f"{place} is not whole: {error.problem}", cure="put it back as it was") from None
-        if found != self.base_hash:
-            raise PersonaError(f"{place} is another one now", cure="put it back as it was, or train on this one")
-        return self.base
+        return require_same_base(self.base, self.base_hash, self.files.folder)
 
 
 def read_trained(run: Path, method: Method | None) -> Trained:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persona.errors import ConfigError, DownloadError
+from persona.errors import ConfigError, DownloadError, PersonaError
 
 _ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -88,6 +88,27 @@ def read_base(folder: Path) -> BaseModel:
         linear_sizes=linear,
         fingerprint=_fingerprint(folder, weights),
     )
+
+
+def require_same_base(folder: Path, fingerprint: str, trained: Path) -> Path:
+    """Return the folder of the model that `trained` (a stage, an adapter) was trained on, if it still is that model.
+
+    `fingerprint` is what it had then, "" where nobody wrote it down: then the folder has to be whole, no more.
+
+    Raises:
+        ConfigError: its files are not whole.
+        PersonaError: it is gone, or another model is in its place: an adapter fits any model of the same shape.
+    """
+    place = f"the base model {folder} that {trained} was trained on"
+    if not (folder / "config.json").is_file():
+        raise PersonaError(f"{place} is gone", cure="put it back")
+    try:
+        found = read_base(folder).fingerprint
+    except ConfigError as error:
+        raise ConfigError(f"{place} is not whole: {error.problem}", cure="put it back as it was") from None
+    if fingerprint and found != fingerprint:
+        raise PersonaError(f"{place} is another one now", cure="put it back as it was, or train on this one")
+    return folder
 
 
 def _linear_sizes(config: dict[str, Any]) -> tuple[tuple[int, int], ...]:

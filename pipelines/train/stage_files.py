@@ -49,6 +49,13 @@ class StageFiles:
             raise PersonaError(f"{self.adapter} is not what was trained", cure="run with --fresh to train anew")
         return record
 
+    def base_hash(self) -> str:
+        """Return the fingerprint of the model that a finished stage began with; empty where that is not known."""
+        try:
+            return str(json.loads(self._record.read_text(encoding="utf-8")).get("base_hash", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
+
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the record; from now on the stage is done."""
         write_json(self._record, {**record, "method": self._method, "adapter_sha256": self.adapter_sha256()})

@@ -84,3 +84,6 @@ def test_adapters_become_model_files_and_are_ranked_on_the_validation_part(tmp_p
         (2, "sft, step 10", False),
     ]
     assert not (run / "evaluation" / "checkpoints").exists()
+    (run / "train" / "sft" / "result.json").write_text('{"base_hash": "another"}', encoding="utf-8")
+    assert main(arguments) == 1
+    assert "is another one now" in capsys.readouterr().err
