@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.kernel import LATER, Actor, Responder
 from actors.messages import Ping, Recall, StoreChanged
-from persona.domain.chat import ChannelId, MessageId, Recollection
+from persona.domain.chat import ChannelId, Recollection
 from persona.domain.recall import QUERY_WEIGHTS, mixed_vector
 from persona.errors import EmbedderMissingError, MemoryIndexError, PersonaError
 from persona.ports import Embedder, EmbeddingCache, Memory, MemoryQuery, MessageStore, VectorSpace
@@ -49,7 +49,6 @@ class RetrieverActor(Actor):
 
     `memory_factory` builds the memory on a thread (its library is slow to import). Opening it and catching up with the
     store happen in the background, also again after a failure: a broken memory is replaced by an empty one and filled.
-    What is found is looked up in the store, so that an edit or a removal counts at once.
 
     `embedder_factory` (on a thread, too) builds the model that finds what means the same in other words; `cache` keeps
     its vectors. Without it, or while it is broken, words alone count, and `describe` says so.
@@ -170,8 +169,7 @@ class RetrieverActor(Actor):
             exclude_authors=request.exclude_authors,
             limit=request.limit,
         )
-        found = await memory.search(query)
-        return await self._as_they_stand(found, visible) if found else ()
+        return await memory.search(query)
 
     async def _vector(self, memory: Memory, request: Recall) -> "NDArray[np.float32] | None":
         """Return what the last messages mean together, or None when nobody can say so in time."""
@@ -198,18 +196,6 @@ class RetrieverActor(Actor):
             return mixed_vector(vectors)
         except ValueError:
             return vectors[-1]  # they cancel each other out
-
-    async def _as_they_stand(
-        self, found: Sequence[Recollection], visible: frozenset[ChannelId]
-    ) -> Sequence[Recollection]:
-        """Keep what is still stored where it may be read, in its newest words: the memory lags behind by seconds."""
-        ids: list[MessageId] = [one.message_id for one in found]
-        stored = await self._store.messages_by_id(ids)
-        return tuple(
-            replace(one, text=stored[one.message_id].content)
-            for one in found
-            if one.message_id in stored and stored[one.message_id].channel_id in visible
-        )
 
     # --- following the store ------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from persona.adapters.lance import LanceMemory, chores
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.contents import Contents, read_all
 from persona.adapters.lance.opening import connect, let_go, place_of, vector_search
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import Channel, ChannelId, GuildId, Message
@@ -47,7 +48,7 @@ async def fill(corpus: Corpus, rows: int, folder: Path) -> dict[str, Any]:
     for part in corpus.chunks(rows):
         await store.put_messages(part.messages())
     stored = time.perf_counter() - began
-    memory = LanceMemory(folder / "memory", now=lambda: NOW)
+    memory = _memory(folder, store)
     await memory.open(space_of(corpus))
     applied = 0.0
     for part in corpus.chunks(rows, _BATCH):
@@ -75,24 +76,23 @@ async def fill(corpus: Corpus, rows: int, folder: Path) -> dict[str, Any]:
 
 async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dict[str, Any]:
     """Search by vectors alone (as the peers do) and in full: both stages, one ranking, texts as the store has them."""
+    store = await _store(folder)
     began = time.perf_counter()
-    memory = LanceMemory(folder / "memory", now=lambda: NOW)
+    memory = _memory(folder, store)
     held = await memory.open(space_of(corpus))
     opened = time.perf_counter() - began
     if not held:
         raise SystemExit(f"{folder} holds no filled memory: it was refused at opening")
-    store = await _store(folder)
     result: dict[str, Any] = {"open_s": opened, "search_ms": {}, "retrieve_ms": {}, "words_ms": {}, "recall": {}}
     for scope in SCOPES:
-        result["retrieve_ms"][scope] = percentiles(await _retrieve(memory, store, corpus, scope, questions))
-        result["words_ms"][scope] = percentiles(
-            await _retrieve(memory, store, corpus, scope, questions, by_vector=False)
-        )
+        result["retrieve_ms"][scope] = percentiles(await _retrieve(memory, corpus, scope, questions))
+        result["words_ms"][scope] = percentiles(await _retrieve(memory, corpus, scope, questions, by_vector=False))
     result["memory_mb"] = memory_mb()
     await memory.close()
     await store.close()
     connection = await connect(place_of(folder / "memory", storage_options=None, language="English"))
     table = await connection.open_table(shape.name_of(space_of(corpus)))
+    contents = Contents(await read_all(table))
     number = {int(m.id): part.first + i for part in corpus.chunks(rows) for i, m in enumerate(part.messages())}
     for scope, numbers in SCOPES.items():
         where = shape.where(channel_ids=channels_in(scope)) if numbers else ""
@@ -100,9 +100,10 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
         for vector in corpus.question_vectors[:questions]:
             began = time.perf_counter()
             wanted = vector_search(table, vector, rows=rows, where=where)
-            hits = await wanted.select(["message_id", "_distance"]).limit(_POOL).to_arrow()
+            hits = await wanted.select(["_distance"]).with_row_id().limit(_POOL).to_arrow()
+            ids, _ = await contents.messages(table, hits["_rowid"].to_numpy().astype(np.int64))
             took.append(time.perf_counter() - began)
-            found.append(np.array([number[i] for i in hits["message_id"].to_pylist()[:NEAREST]]))
+            found.append(np.array([number[i] for i in ids[:NEAREST].tolist()]))
         result["search_ms"][scope] = percentiles(took[_WARM:])
         result["recall"][scope] = recall(found, folder.parent, rows, scope)
     let_go(table, connection)
@@ -111,13 +112,13 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
 
 async def stream(corpus: Corpus, rows: int, messages: int, questions: int, folder: Path) -> dict[str, Any]:
     """Take in live messages, in small batches, while questions are asked all the time."""
-    memory = LanceMemory(folder / "memory", now=lambda: NOW)
-    await memory.open(space_of(corpus))
     store = await _store(folder)
-    fresh = await _retrieve(memory, store, corpus, "all", questions)
+    memory = _memory(folder, store)
+    await memory.open(space_of(corpus))
+    fresh = await _retrieve(memory, corpus, "all", questions)
     meanwhile: list[tuple[float, bool]] = []
     compacting = asyncio.Event()
-    asking = asyncio.create_task(_ask_on(memory, store, corpus, meanwhile, compacting))
+    asking = asyncio.create_task(_ask_on(memory, corpus, meanwhile, compacting))
     began = time.perf_counter()
     refreshed = 0.0
     for part in _parts(corpus, rows, rows + messages):
@@ -134,7 +135,7 @@ async def stream(corpus: Corpus, rows: int, messages: int, questions: int, folde
     asking.cancel()
     await asyncio.wait({asking})
     await memory.settle()
-    after = await _retrieve(memory, store, corpus, "all", questions)
+    after = await _retrieve(memory, corpus, "all", questions)
     stats = await memory.stats()
     await memory.close()
     await store.close()
@@ -167,9 +168,9 @@ async def year(corpus: Corpus, days: int, a_day: int, batch: int, folder: Path) 
     """
     chores._CLEANUP_AGE = timedelta(seconds=1)  # type: ignore[misc] # noqa: SLF001 - see above
     clock = _Clock()
-    memory = LanceMemory(folder / "memory", now=lambda: NOW, clock=clock, helper_rows=10**9)
-    await memory.open(space_of(corpus))
     store = await _store(folder)
+    memory = _memory(folder, store, clock=clock, helper_rows=10**9)
+    await memory.open(space_of(corpus))
     months: list[dict[str, Any]] = []
     for day in range(days):
         for start in range(day * a_day, (day + 1) * a_day, batch):
@@ -180,7 +181,7 @@ async def year(corpus: Corpus, days: int, a_day: int, batch: int, folder: Path) 
             clock.now += 86_400 * batch / a_day
             await memory.refresh()
         if (day + 1) % _DAYS_A_MONTH == 0 or day + 1 == days:
-            took = await _retrieve(memory, store, corpus, "all", 100)
+            took = await _retrieve(memory, corpus, "all", 100)
             stats = await memory.stats()
             files, size = disk(folder / "memory")
             parts = await _vector_parts(memory)
@@ -223,20 +224,22 @@ async def _store(folder: Path) -> SqliteStore:
     return store
 
 
+def _memory(folder: Path, store: SqliteStore, **more: Any) -> LanceMemory:
+    return LanceMemory(folder / "memory", messages=store.messages_by_id, now=lambda: NOW, **more)
+
+
 async def _retrieve(
-    memory: LanceMemory, store: SqliteStore, corpus: Corpus, scope: str, questions: int, *, by_vector: bool = True
+    memory: LanceMemory, corpus: Corpus, scope: str, questions: int, *, by_vector: bool = True
 ) -> list[float]:
     """Return how long the whole step took, question by question."""
     took = [
-        await _ask(memory, store, corpus, at % len(corpus.questions), scope, by_vector=by_vector)
+        await _ask(memory, corpus, at % len(corpus.questions), scope, by_vector=by_vector)
         for at in [*range(_WARM), *range(questions)]
     ]
     return took[_WARM:]
 
 
-async def _ask(
-    memory: LanceMemory, store: SqliteStore, corpus: Corpus, at: int, scope: str, *, by_vector: bool = True
-) -> float:
+async def _ask(memory: LanceMemory, corpus: Corpus, at: int, scope: str, *, by_vector: bool = True) -> float:
     query = MemoryQuery(
         text=corpus.questions[at],
         channel_ids=channels_in(scope),
@@ -245,14 +248,12 @@ async def _ask(
         vector=corpus.question_vectors[at] if by_vector else None,
     )
     began = time.perf_counter()
-    found = await memory.search(query)
-    await store.messages_by_id([one.message_id for one in found])
+    await memory.search(query)
     return time.perf_counter() - began
 
 
 async def _ask_on(
     memory: LanceMemory,
-    store: SqliteStore,
     corpus: Corpus,
     into: list[tuple[float, bool]],
     compacting: asyncio.Event,
@@ -261,7 +262,7 @@ async def _ask_on(
     at = 0
     while True:
         before = compacting.is_set()
-        took = await _ask(memory, store, corpus, at % len(corpus.questions), "all")
+        took = await _ask(memory, corpus, at % len(corpus.questions), "all")
         into.append((took, before or compacting.is_set()))
         at += 1
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -11,13 +11,13 @@ from persona.errors import ConfigError, EmbedderError, EmbedderMissingError
 if TYPE_CHECKING:
     from persona.adapters.lance import LanceMemory
     from persona.config import Settings
-    from persona.ports import Embedder
+    from persona.ports import Embedder, MessageStore
 
 _UNUSUAL = re.compile(r"[^a-z0-9._-]+")
 
 
-def memory_for(settings: "Settings", folder: Path) -> "LanceMemory":
-    """Return the memory, closed: in object storage where [memory] uri names one, else in `folder`.
+def memory_for(settings: "Settings", folder: Path, store: "MessageStore") -> "LanceMemory":
+    """Return the memory of what a store says, closed: in object storage where [memory] uri names one, else in `folder`.
 
     Raises:
         ConfigError: the storage options cannot be read.
@@ -26,8 +26,9 @@ def memory_for(settings: "Settings", folder: Path) -> "LanceMemory":
 
     memory = settings.memory
     if not memory.uri:
-        return LanceMemory(folder)
-    return LanceMemory(memory.uri, storage_options=storage_options(memory.storage_options))
+        return LanceMemory(folder, messages=store.messages_by_id)
+    options = storage_options(memory.storage_options)
+    return LanceMemory(memory.uri, messages=store.messages_by_id, storage_options=options)
 
 
 def embedding_folder(settings: "Settings", name: str = "") -> Path:

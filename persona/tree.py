@@ -123,7 +123,7 @@ def _engine(settings: Settings, home: Home, refs: Refs, parts: Parts) -> tuple[C
         return InferenceActor(parts.model.make, switch=parts.model, stall_seconds=settings.heartbeat.stall_seconds)
 
     def memory() -> Memory:
-        return memory_for(settings, home.memory)  # takes seconds to load, so on the retriever's thread
+        return memory_for(settings, home.memory, parts.store)  # takes seconds to load, so on the retriever's thread
 
     def retriever() -> RetrieverActor:
         return RetrieverActor(

@@ -104,7 +104,7 @@ async def _purge_memory(settings: Settings, store: SqliteStore) -> None:
     """Take what is forgotten out of the search index, where there is one."""
     if not (settings.memory.enabled and (settings.memory.uri or settings.storage.memory.exists())):
         return
-    memory = memory_for(settings, settings.storage.memory)
+    memory = memory_for(settings, settings.storage.memory, store)
     try:
         await open_memory(store, memory)
         await project(store, memory, batch=_CHANGES_AT_ONCE)

@@ -82,7 +82,7 @@ async def _import(
 
 async def _index(store: SqliteStore, settings: Settings, screen: ImportScreen) -> None:
     """Make the messages findable now; where that cannot be, the next start does it."""
-    memory = memory_for(settings, settings.storage.memory)
+    memory = memory_for(settings, settings.storage.memory, store)
     try:
         with InstanceLock(settings.storage.database.parent / "persona.lock"):
             try:

@@ -71,7 +71,7 @@ async def _memory(settings: Settings, space: VectorSpace | None = None) -> Async
     with InstanceLock(home.database.parent / "persona.lock"):
         store = SqliteStore(home.database)
         await store.open()
-        memory = memory_for(settings, home.memory)
+        memory = memory_for(settings, home.memory, store)
         try:
             await open_memory(store, memory, space)
             yield store, memory

@@ -152,7 +152,7 @@ class Memory(Protocol):
         ...
 
     async def search(self, query: MemoryQuery) -> Sequence[Recollection]:
-        """Return the best matches, best first."""
+        """Return the best matches, best first, in the words in which they are stored now."""
         ...
 
     async def explain(self, query: MemoryQuery) -> Sequence[Match]:

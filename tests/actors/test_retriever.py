@@ -103,7 +103,7 @@ async def world(folder, *messages, factory=None, settings=QUICK, visible=kitchen
 
     def build():
         return RetrieverActor(
-            memory_factory=factory or (lambda: LanceMemory(folder / "memory")),
+            memory_factory=factory or (lambda: LanceMemory(folder / "memory", messages=store.messages_by_id)),
             store=store,
             visible_channels=visible,
             settings=settings,

@@ -48,7 +48,7 @@ async def world(folder, embedder, *messages, settings=QUICK):
 
     def build():
         return RetrieverActor(
-            memory_factory=lambda: LanceMemory(folder / "memory"),
+            memory_factory=lambda: LanceMemory(folder / "memory", messages=store.messages_by_id),
             store=store,
             visible_channels=visible,
             settings=settings,

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,19 @@ from persona.adapters.lance import searching, writing
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.keeping import Keeper
 from persona.adapters.lance.looking import Searched
-from persona.adapters.lance.newest import Newest
 from persona.adapters.lance.opening import Opened, let_go, named_errors, open_place, place_of
 from persona.adapters.lance.statistics import statistics_of
 from persona.adapters.lance.tidying import Litter, give_memory_back
-from persona.domain.chat import Recollection
+from persona.domain.chat import Message, MessageId, Recollection
 from persona.errors import MemoryIndexError
 from persona.ports import Embedded, Match, MemoryChange, MemoryQuery, MemoryStats, VectorSpace, Waiting
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+Messages = Callable[[Collection[MessageId]], Awaitable[Mapping[MessageId, Message]]]
 
 
 def _utc_now() -> datetime:
@@ -34,15 +37,18 @@ class LanceMemory:
     """Search by words (BM25) and by meaning (vectors) over what was said, fused and weighed by age.
 
     Nothing is written outside the folder at `uri` (or the prefix on object storage, "s3://bucket/prefix" with its
-    `storage_options`). How messages are ranked is told in `persona.domain.recall`. `language` chooses the stemmer.
-    `now` dates messages, the monotonic `clock` paces tidying up. A table with vectors of `helper_rows` or more is
-    tidied and indexed by a process of its own.
+    `storage_options`). How messages are ranked is told in `persona.domain.recall`. `messages` tells what they say now
+    (without it, what they said when they were written to the index); those it does not know are not found.
+
+    `language` chooses the stemmer. `now` dates messages, the monotonic `clock` paces tidying up. A table with vectors
+    of `helper_rows` or more is tidied and indexed by a process of its own.
     """
 
     def __init__(
         self,
         uri: str | Path,
         *,
+        messages: Messages | None = None,
         language: str = "English",
         storage_options: Mapping[str, str] | None = None,
         helper_rows: int = 20_000,
@@ -50,6 +56,7 @@ class LanceMemory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = place_of(uri, storage_options=storage_options, language=language)
+        self._messages = messages
         self._now = now
         self._clock = clock
         # Whoever adds rows holds `_writing`. Compacting moves rows, so it may not run beside changes to old rows; both
@@ -58,10 +65,6 @@ class LanceMemory:
         self._moving = asyncio.Lock()
         self._keeper = Keeper(self._place, helper_rows=helper_rows, clock=clock)
         self._opened: Opened | None = None
-        self._channels: frozenset[int] = frozenset()
-        self._newest_id: int | None = None
-        self._newest = Newest({})
-        self._rows = 0
         self._litter = Litter(at=clock())
 
     @property
@@ -84,12 +87,8 @@ class LanceMemory:
             await self._let_go()
             opened = await open_place(self._place, space, now=self._now())
             self._opened = opened
-            self._channels = opened.channels
-            self._newest_id = opened.newest_id
-            self._newest = Newest(opened.newest)
-            self._rows = opened.rows
             self._litter = Litter(commits=opened.fragments - 1, rows=opened.unindexed, at=self._clock())
-            return opened.rows > 0
+            return opened.contents.rows > 0
 
     async def close(self) -> None:
         """Let go of the index; safe to call twice. Tidying and indexing are broken off."""
@@ -152,7 +151,8 @@ class LanceMemory:
             if done:
                 vectors = {one.text: one.vector for one in embedded}
                 for row in done:
-                    self._newest.embedded(row, vectors[row.text])
+                    opened.contents.newest.embedded(row, vectors[row.text])
+                await opened.contents.locate(opened.table, [row.message_id for row in done])
                 self._litter = self._litter.after(rows=len(done))
             return len(done)
 
@@ -175,6 +175,7 @@ class LanceMemory:
                 before = self._litter
                 await writing.unbroken(self._keeper.tidy(opened))
                 self._litter = self._litter.since(before, self._clock())
+                await opened.contents.locate_all(opened.table)
             if indexing:
                 await self._keeper.index_if_due(opened)
         await asyncio.to_thread(give_memory_back)
@@ -183,7 +184,8 @@ class LanceMemory:
         async with self._writing, self._moving:
             opened = self._at_hand()
             with named_errors("tidying up"):
-                await writing.unbroken(writing.gather(opened.table))
+                moved = await writing.unbroken(writing.gather(opened.table))
+                await opened.contents.locate(opened.table, moved)
             self._litter = self._litter.gathered()
         await asyncio.to_thread(give_memory_back)
 
@@ -218,6 +220,7 @@ class LanceMemory:
             opened = self._at_hand()
             with named_errors("purging"):
                 await writing.unbroken(self._keeper.purge(opened))
+                await opened.contents.locate_all(opened.table)
             self._litter = Litter(at=self._clock())
         await asyncio.to_thread(give_memory_back)
 
@@ -236,19 +239,13 @@ class LanceMemory:
             MemoryIndexError: LanceDB failed, or the query's vector is of another length.
         """
         opened = self._at_hand()
-        searched = Searched(
-            table=opened.table,
-            rows=self._rows,
-            channels=self._channels,
-            has_vectors=opened.space is not None,
-            newest=self._newest,
-        )
+        searched = Searched(table=opened.table, contents=opened.contents, has_vectors=opened.space is not None)
         if query.vector is not None and opened.space and query.vector.shape != (opened.space.dimensions,):
             raise MemoryIndexError(
                 f"a vector of shape {query.vector.shape}, the memory index has {opened.space.dimensions} dimensions"
             )
         with named_errors("searching"):
-            return await searching.search(searched, query, now=self._now())
+            return await searching.search(searched, query, read=partial(self._read, opened), now=self._now())
 
     async def stats(self) -> MemoryStats:
         """Return what the index holds.
@@ -260,6 +257,12 @@ class LanceMemory:
         with named_errors("counting"):
             return await statistics_of(opened, self._place)
 
+    async def _read(self, opened: Opened, ids: Sequence[int]) -> Mapping[int, shape.Row]:
+        if self._messages is None:
+            return await writing.stored(opened.table, ids)
+        found = await self._messages([MessageId(i) for i in ids])
+        return {int(i): shape.row_of(message) for i, message in found.items()}
+
     def _at_hand(self) -> Opened:
         if self._opened is None:
             raise MemoryIndexError("the memory index is not open")
@@ -267,7 +270,6 @@ class LanceMemory:
 
     async def _let_go(self) -> None:
         opened, self._opened = self._opened, None
-        self._newest_id = None
         self._keeper.stop()
         await self._keeper.settle()
         if opened is not None:
@@ -275,26 +277,26 @@ class LanceMemory:
 
     async def _write(self, opened: Opened, plan: shape.Plan, vectors: "Mapping[str, NDArray[np.float32]]") -> None:
         """Delete what is gone or different, then add. Cut off between the two, a replay adds what is missing."""
+        contents = opened.contents
         # Ids grow with time: most of what comes is known to be new without looking. None: in doubt until all is done.
-        newest, self._newest_id = self._newest_id, None
+        newest, contents.newest_id = contents.newest_id, None
         old = plan.ids if newest is None else [i for i in plan.ids if i <= newest]
         stored = await writing.stored(opened.table, old)
         rows = [row for i, row in plan.rows.items() if stored.get(i) != row]
         doomed = [i for i in stored if i in plan.gone or stored[i] != plan.rows[i]]
         if doomed:
             await self._remove(opened.table, doomed)
-            self._newest.remove(doomed)
+            contents.newest.remove(doomed)
         if rows:
-            # Before the rows: a search that is told too much merely finds nothing there.
-            self._channels |= {row.channel_id for row in rows}
+            contents.expect(rows)
             batch = await asyncio.to_thread(shape.batch_of, rows, opened.space, vectors)
             await opened.table.add(batch)
-            self._newest.put(rows, vectors if opened.space is not None else {})
-            self._rows += len(rows)
+            contents.put(rows, vectors if opened.space is not None else {})
             self._litter = self._litter.after(rows=len(rows))
+            await contents.locate(opened.table, [row.message_id for row in rows])
         if doomed or rows:
             await writing.sync(self._place)
-        self._newest_id = None if newest is None else max(newest, max(plan.rows, default=0))
+        contents.newest_id = None if newest is None else max(newest, max(plan.rows, default=0))
 
     async def _remove(self, table: AsyncTable, ids: Sequence[int]) -> None:
         async with self._moving:

@@ -25,10 +25,10 @@ _CHANNELS_WITH_VECTORS = 16
 
 @dataclass(slots=True, kw_only=True)
 class _Channel:
-    """The newest messages of a channel: ids in order, and (once it was searched) what they say and their vectors."""
+    """The newest messages of a channel: ids in order, and (once it was searched) their authors and their vectors."""
 
     ids: list[int] = field(default_factory=list)
-    rows: dict[int, shape.Row] = field(default_factory=dict)
+    authors: dict[int, int] = field(default_factory=dict)
     vectors: "dict[int, Vector]" = field(default_factory=dict)
 
 
@@ -49,7 +49,7 @@ class Newest:
             touched.add(row.channel_id)
             channel.ids.append(row.message_id)
             if row.channel_id in self._loaded:
-                channel.rows[row.message_id] = row
+                channel.authors[row.message_id] = row.author_id
                 channel.vectors.pop(row.message_id, None)
                 if row.text in vectors:
                     channel.vectors[row.message_id] = np.asarray(vectors[row.text], dtype=np.float32)
@@ -60,7 +60,7 @@ class Newest:
         """Take in the vector of a row that has been there."""
         self._changes += 1
         channel = self._channels.get(row.channel_id)
-        if channel is not None and row.message_id in channel.rows:
+        if channel is not None and row.message_id in channel.authors:
             channel.vectors[row.message_id] = np.asarray(vector, dtype=np.float32)
 
     def remove(self, ids: Iterable[int]) -> None:
@@ -71,7 +71,7 @@ class Newest:
             if not gone.isdisjoint(channel.ids):
                 channel.ids = [i for i in channel.ids if i not in gone]
                 for i in gone:
-                    channel.rows.pop(i, None)
+                    channel.authors.pop(i, None)
                     channel.vectors.pop(i, None)
 
     def since(self, channel_id: int, *, exclude: frozenset[int], exclude_authors: frozenset[int]) -> list[int]:
@@ -79,14 +79,14 @@ class Newest:
         channel = self._channels.get(channel_id)
         if channel is None:
             return []
-        rows = channel.rows
-        left = [i for i in channel.ids if i in rows and i not in exclude and rows[i].author_id not in exclude_authors]
+        authors = channel.authors
+        left = [i for i in channel.ids if i in authors and i not in exclude and authors[i] not in exclude_authors]
         return left[-RECENT_MESSAGES:]
 
-    def rows(self, channel_id: int) -> dict[int, shape.Row]:
-        """Return what the newest messages of a channel say, by id; nothing for one that was not loaded."""
+    def authors(self, channel_id: int) -> dict[int, int]:
+        """Return who wrote the newest messages of a channel, by id; nothing for one that was not loaded."""
         channel = self._channels.get(channel_id)
-        return dict(channel.rows) if channel is not None else {}
+        return dict(channel.authors) if channel is not None else {}
 
     def nearest(self, channel_id: int, ids: Sequence[int], vector: "Vector", limit: int) -> dict[int, float]:
         """Return the cosines of the nearest of some messages of a channel, by id, the nearest first."""
@@ -113,24 +113,23 @@ class Newest:
             self._loaded.move_to_end(channel_id)
             return
         before = self._changes
-        columns = [*shape.COLUMNS.names, *([shape.VECTOR] if vectors else [])]
+        columns = ["message_id", "author_id", *([shape.VECTOR] if vectors else [])]
         read: pa.Table = await table.query().where(shape.since(channel_id, channel.ids[0])).select(columns).to_arrow()
         if self._changes != before or channel_id not in self._channels:
             return  # something was written meanwhile: the next search reads again
-        rows = (shape.Row(**row) for row in read.select(shape.COLUMNS.names).to_pylist())
-        channel.rows = {row.message_id: row for row in rows}
+        channel.authors = dict(zip(read["message_id"].to_pylist(), read["author_id"].to_pylist(), strict=True))
         channel.vectors = _vectors_of(read) if vectors else {}
         self._trim(channel)
         self._loaded[channel_id] = None
         while len(self._loaded) > _CHANNELS_WITH_VECTORS:
             other, _ = self._loaded.popitem(last=False)
-            self._channels[other].rows, self._channels[other].vectors = {}, {}
+            self._channels[other].authors, self._channels[other].vectors = {}, {}
 
     @staticmethod
     def _trim(channel: _Channel) -> None:
         channel.ids = sorted(set(channel.ids))[-_KEPT:]
         kept = set(channel.ids)
-        channel.rows = {i: row for i, row in channel.rows.items() if i in kept}
+        channel.authors = {i: author for i, author in channel.authors.items() if i in kept}
         channel.vectors = {i: vector for i, vector in channel.vectors.items() if i in kept}
 
 

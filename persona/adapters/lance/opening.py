@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import lancedb
 import numpy as np
-import pyarrow.compute as pc
 import structlog
 from lancedb import AsyncConnection, AsyncTable
 from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, MatchQuery
 
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.contents import Contents, read_all
 from persona.adapters.lance.indexing import REFINE, column_indices, probes_for
-from persona.adapters.lance.newest import newest_ids
 from persona.adapters.lance.ranking import query_words
 from persona.errors import MemoryIndexError
 from persona.ports import VectorSpace
@@ -50,22 +49,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A table that works. `newest_id` is 0 when it is empty; `unindexed` rows are searched, but slowly.
-
-    `newest` are the ids of each channel's newest messages, oldest first.
-
-    `channels` are those it has messages of, `waiting` rows have no vector yet.
-    """
+    """A table that works, and what is known of it; `unindexed` rows are searched, but slowly."""
 
     connection: AsyncConnection
     table: AsyncTable
     name: str
     space: VectorSpace | None
-    channels: frozenset[int]
-    waiting: int
-    rows: int
-    newest: Mapping[int, Sequence[int]]
-    newest_id: int
+    contents: Contents
     fragments: int
     unindexed: int
 
@@ -194,8 +184,7 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, lan
     Opening and counting succeed on a table whose files are gone: only reading tells.
     """
     space = shape.space_of(await table.schema())
-    columns = ["message_id", "channel_id", *([shape.EMBEDDED] if space else [])]
-    read = await table.query().select(columns).to_arrow()
+    read = await read_all(table)
     await _make_missing_indices(table, language)
     rows = len(read)
     if rows:
@@ -207,11 +196,7 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, lan
         table=table,
         name=name,
         space=space,
-        channels=frozenset(pc.unique(read["channel_id"]).to_pylist()),
-        waiting=rows - pc.sum(read[shape.EMBEDDED], min_count=0).as_py() if space else 0,
-        rows=rows,
-        newest=await asyncio.to_thread(newest_ids, read),
-        newest_id=pc.max(read["message_id"]).as_py() or 0,
+        contents=await asyncio.to_thread(Contents, read),
         fragments=statistics["fragment_stats"]["num_fragments"],
         unindexed=indexed.num_unindexed_rows if indexed else rows,
     )

@@ -57,8 +57,8 @@ async def embed(table: AsyncTable, space: VectorSpace, embedded: Sequence[Embedd
     return same
 
 
-async def gather(table: AsyncTable, *, whole_tail: bool = False) -> int:
-    """Make one fragment of the small ones, in one commit; return how many rows were moved.
+async def gather(table: AsyncTable, *, whole_tail: bool = False) -> list[int]:
+    """Make one fragment of the small ones, in one commit; return the messages that were moved.
 
     LanceDB's own compaction would write the whole table anew, however little there is to compact. The smallest come
     first, larger ones only where about as much has been gathered, so that no row is moved again and again; with
@@ -70,14 +70,14 @@ async def gather(table: AsyncTable, *, whole_tail: bool = False) -> int:
     order = np.argsort(counts, kind="stable")
     chosen = order[:-1] if whole_tail else order[: _geometric(counts[order].tolist())]
     if len(chosen) < _LEAST_FRAGMENTS or int(counts[chosen].sum()) > _MOST_GATHERED:
-        return 0
-    ids = read["message_id"].to_numpy()[np.isin(fragments, numbers[chosen])].tolist()
+        return []
+    ids: list[int] = read["message_id"].to_numpy()[np.isin(fragments, numbers[chosen])].tolist()
     moved = pa.concat_tables([
         await table.query().where(f"message_id IN ({shape.id_list(part)})").to_arrow() for part in slices(ids)
     ])  # fmt: skip
     # A message that waits for its vector has none, which is as it should be.
     await table.merge_insert("message_id").when_matched_update_all().execute(moved, on_bad_vectors="null")
-    return len(moved)
+    return ids
 
 
 def _geometric(counts: Sequence[int]) -> int:
