@@ -22,6 +22,7 @@ __all__ = ["CommandsActor", "StatusReport"]
 
 _RESPOND_SECONDS = 90.0
 _MOST_AT_ONCE = 64
+_MOST_REPEATED = 4
 _DETAIL_CHARACTERS = 200
 _FAILED = "That failed; the log says why."
 _BUSY = "Too many commands at once: try again in a moment."
@@ -117,7 +118,7 @@ class CommandsActor(Actor):
         return f"{len(self._running)} commands running" if self._running else "idle"
 
     def _take(self, invocation: Invocation) -> None:
-        """Begin with a command, unless its caller waits for the same one already."""
+        """Begin with a command, unless its caller waits for the same one already, or several of a quick one."""
         if is_machine(invocation.caller):
             self.context.log.info("command_of_a_bot_ignored", command=invocation.command)
             return
@@ -125,8 +126,10 @@ class CommandsActor(Actor):
         only = invocation.id if spec is not None and spec.repeatable else 0
         key = (invocation.caller.author.id, invocation.command, only)
         name = f"{invocation.command} {invocation.id}"
-        if key in self._running or len(self._running) >= _MOST_AT_ONCE:
-            text = _STILL_AT_IT if key in self._running else _BUSY
+        same = sum(one[:2] == key[:2] for one in self._running)
+        waits = key in self._running or same >= _MOST_REPEATED
+        if waits or len(self._running) >= _MOST_AT_ONCE:
+            text = _STILL_AT_IT if waits else _BUSY
             self.spawn(self._show(invocation, Answer(text=text)), name=f"turn away {name}")
             return
         self._running.add(key)

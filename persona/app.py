@@ -137,7 +137,9 @@ async def _live_on_discord(settings: "Settings", token: str, engine: EngineFacto
     home = Home(database=settings.storage.database, memory=settings.storage.memory)
     store = SqliteStore(home.database)
     await store.open()
-    forgetter = Forgetter(store.ledger, runs=settings.storage.runs, models=settings.storage.models)
+    forgetter = Forgetter(
+        store.ledger, runs=settings.storage.runs, models=settings.storage.models, quiz=settings.storage.quiz
+    )
     try:
         forgetter.start()
         ended, again = asyncio.Event(), asyncio.Event()

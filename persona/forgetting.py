@@ -8,7 +8,7 @@ written down. The other steps can be done late, twice, or after a crash: each is
 | removal | rows become tombstones, names and drafts go | `ConsentLedger.forget_author`, `forget_messages` |
 | memory | rows are removed, the table is written anew, old files are deleted | `projection.project` |
 | database | the file is built anew, the write-ahead log is emptied | `Forgetter.finish` |
-| runs | run folders and models with a forgotten message in their lineage are marked | `Forgetter.finish` |
+| runs | runs and models with a forgotten message in them are marked; questions leave the quiz | `Forgetter.finish` |
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from persona.domain.chat import AuthorId, MessageId
 from persona.errors import PersonaError
 from persona.model_marks import mark_models
 from persona.ports import ConsentLedger, ForgettingBook, ForgettingStep, Forgotten
+from persona.quiz_file import forget_in_quiz
 from persona.run_marks import RunMark, mark_runs
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,8 @@ def _utc_now() -> datetime:
 class Forgetter:
     """Forgets, and sees it through: in the background after `start`, or when `finish` is called.
 
-    `runs` and `models` are the folders of run folders and of published models. `drop_memory` deletes a search index
+    `runs` and `models` are the folders of run folders and of published models, `quiz` is the file of the blind test
+    that is asked. `drop_memory` deletes a search index
     that nobody keeps in step with the store, on a thread, and says whether there is none left to purge. `settle` lets
     requests gather for so many seconds before files are written anew, `retry` is the first pause after a failure.
     """
@@ -62,6 +64,7 @@ class Forgetter:
         *,
         runs: Path,
         models: Path | None = None,
+        quiz: Path | None = None,
         drop_memory: Callable[[], bool] | None = None,
         now: Callable[[], datetime] = _utc_now,
         settle: float = _SETTLE_SECONDS,
@@ -70,6 +73,7 @@ class Forgetter:
         self._ledger = ledger
         self._runs = runs
         self._models = models
+        self._quiz = quiz
         self._drop_memory = drop_memory
         self._now = now
         self._settle = settle
@@ -171,4 +175,6 @@ class Forgetter:
             log.info("runs_marked", runs=[mark.run for mark in marks])
         if self._models is not None:
             marks += await asyncio.to_thread(mark_models, self._models, **gone)
+        if self._quiz is not None:  # last: a damaged file must not keep runs from being marked
+            await asyncio.to_thread(forget_in_quiz, self._quiz, frozenset(each.hex() for each in messages))
         return marks

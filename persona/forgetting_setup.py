@@ -24,4 +24,4 @@ def forgetter_for(settings: Settings, memory: Path, ledger: Ledger) -> Forgetter
         return True
 
     storage = settings.storage
-    return Forgetter(ledger, runs=storage.runs, models=storage.models, drop_memory=drop)
+    return Forgetter(ledger, runs=storage.runs, models=storage.models, quiz=storage.quiz, drop_memory=drop)

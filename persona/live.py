@@ -46,9 +46,14 @@ async def discord_tree(
     door = DiscordCommands(prefix=settings.discord.prefix, allowed=allow_list.allows, notes=store.desk)
     discord = discord_transport(settings, token, allow_list, commands=door)
 
+    async def allowed() -> frozenset[ChannelId]:
+        return frozenset(channel.id for channel in await store.channels(allowed_only=True))
+
     async def visible(channel_id: ChannelId) -> frozenset[ChannelId]:
-        readable = await discord.readable_with(channel_id)
-        return frozenset(channel.id for channel in await store.channels(allowed_only=True)) & readable
+        return await allowed() & await discord.readable_with(channel_id)
+
+    async def shown(channel_id: ChannelId) -> frozenset[ChannelId]:
+        return await allowed() & await discord.readable_with(channel_id, itself=False)
 
     coach = VoiceCoach(
         store=store, inference=refs.inference, settings=voice_settings(settings), visible_channels=visible
@@ -71,7 +76,7 @@ async def discord_tree(
             model=model,
             live=live,
             allow_list=allow_list,
-            visible=visible,
+            shown=shown,
             restart=restart,
         ),
         embedder=embedder_for(settings),
@@ -108,7 +113,7 @@ def _commands(
     model: ModelSlot,
     live: LiveSettings,
     allow_list: AllowList,
-    visible: Visible,
+    shown: Visible,
     restart: Callable[[], None],
 ) -> Callable[[], CommandsActor]:
     discord = settings.discord
@@ -120,7 +125,7 @@ def _commands(
         key=store.ledger.lineage_key,
         store=store,
         ledger=store.ledger,
-        visible=visible,
+        visible=shown,
         about=about,
         now=lambda: datetime.now(UTC),
     )

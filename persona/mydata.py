@@ -45,5 +45,6 @@ async def mydata(
         entries=await ledger.entries(author_id),
         reactions=await store.reactions_to([message.id for message in messages]),
         quiz_answers=await quizzes.answers(author_id),
+        open_quizzes=await quizzes.open_at(at),
     )
     return await asyncio.to_thread(mydata_files, kept, at=at, contact=contact, part_bytes=part_bytes)

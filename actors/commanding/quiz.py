@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from actors.commanding.support import Done, RefusedError, done
-from persona.domain.chat import ChannelId, MessageId
+from persona.domain.chat import AuthorId, ChannelId, MessageId
 from persona.domain.command_texts import AboutBot, place
 from persona.domain.commands import QUIZ_HOURS, Answer, Button, Invocation, OptionValue, Via
 from persona.domain.consent import Choice, Scope
@@ -16,7 +16,10 @@ from persona.domain.quiz import (
     AskedQuiz,
     Quiz,
     QuizAnswer,
+    QuizError,
+    asked_id,
     card_text,
+    mentioned,
     question_text,
     result_text,
 )
@@ -82,8 +85,11 @@ class QuizCommands:
         if asked is None:
             raise RefusedError(_NO_QUIZ)
         if asked.channel_id != invocation.channel.id:
-            raise RefusedError(f"The quiz is in {place(asked.channel_id)}.")
+            seen = asked.channel_id in await self._visible(invocation.channel.id)
+            raise RefusedError(f"The quiz is in {place(asked.channel_id) if seen else 'another channel'}.")
         if invocation.via is Via.PREFIX:  # everybody reads the answer, and could press what is under it
+            if not asked.is_open(self._now()):
+                return done(result_text(asked, await self._book.tally(asked.test_id)))
             return done(card_text(asked, self._about.name), _TAKE_PART)
         author_id = invocation.caller.author.id
         if not asked.is_open(self._now()):
@@ -92,7 +98,7 @@ class QuizCommands:
         if not (await self._ledger.standing(author_id, asked.guild_id)).store:
             raise RefusedError("You asked that nothing of you is kept, and your answers would be. `/optin` changes it.")
         quiz = await self._quiz_of(asked)
-        shown = await self._showable(asked.questions, invocation)
+        shown = await self._showable(asked.questions, quiz, invocation, asking=author_id)
         await self._take(asked, quiz, shown, invocation)
         return await self._next(asked, quiz, shown, invocation)
 
@@ -100,18 +106,15 @@ class QuizCommands:
         quiz, before = await self._load(), await self._book.newest(invocation.channel.guild_id)
         now = self._now()
         if before is not None and before.is_open(now):
-            if before.test_id != quiz.test_id or before.channel_id != invocation.channel.id:
-                text = f"A quiz is open in {place(before.channel_id)}: `/quizcard stop` closes it and shows its result."
-                raise RefusedError(text)
-            return self._shown(before)
-        questions = await self._showable(await self._found(quiz), invocation)
+            return self._again(before, quiz, invocation)
+        questions = await self._showable(await self._found(quiz), quiz, invocation)
         if not questions:
             text = "None of the questions may be shown here: each is about messages of one channel, and is asked where "
             text += "everybody may read that; of people who opted out, or of what was removed, nothing is shown."
             raise RefusedError(text)
         hours = int(invocation.options.get("hours", QUIZ_HOURS))
         asked = AskedQuiz(
-            test_id=quiz.test_id,
+            test_id=asked_id(quiz.test_id, invocation.channel.guild_id),
             guild_id=invocation.channel.guild_id,
             channel_id=invocation.channel.id,
             asked_at=now,
@@ -119,8 +122,18 @@ class QuizCommands:
             questions=tuple(questions),
         )
         if not await self._book.begin(asked):
+            before = await self._book.newest(invocation.channel.guild_id)
+            if before is not None and before.is_open(now):  # another admin was quicker
+                return self._again(before, quiz, invocation)
             raise RefusedError(f"That test was asked before, and a test is asked once: {_ANOTHER}.")
         return self._shown(asked)
+
+    def _again(self, before: AskedQuiz, quiz: Quiz, invocation: Invocation) -> Done:
+        """Show the card of an open quiz again, where it is the same test in the same channel."""
+        if before.test_id != asked_id(quiz.test_id, before.guild_id) or before.channel_id != invocation.channel.id:
+            text = f"A quiz is open in {place(before.channel_id)}: `/quizcard stop` closes it and shows its result."
+            raise RefusedError(text)
+        return self._shown(before)
 
     async def _stop(self, invocation: Invocation) -> Done:
         asked = await self._book.newest(invocation.channel.guild_id)
@@ -145,8 +158,12 @@ class QuizCommands:
         return Done(answer=answer, outcome=f"quiz {asked.test_id[:_TEST_LETTERS]}, {len(asked.questions)} questions")
 
     async def _quiz_of(self, asked: AskedQuiz) -> Quiz:
-        quiz = await self._load()
-        if quiz.test_id != asked.test_id:
+        try:
+            quiz = await self._load()
+        except QuizError:  # whoever presses a button need not know where the file is to come from
+            raise QuizError("the quiz cannot be asked at the moment: its file is gone or damaged") from None
+        same = asked.test_id == asked_id(quiz.test_id, asked.guild_id)
+        if not same or any(one.number >= len(quiz.questions) for one in asked.questions):
             raise RefusedError("The quiz file was replaced by another one: nobody can answer until it is back.")
         return quiz
 
@@ -159,22 +176,42 @@ class QuizCommands:
         return [
             AskedQuestion(number=number, message_ids=frozenset(known[mark] for mark in question.marks))
             for number, question in enumerate(quiz.questions)
-            if all(mark in known for mark in question.marks)
+            if question.marks and all(mark in known for mark in question.marks)
         ]
 
-    async def _showable(self, questions: Sequence[AskedQuestion], invocation: Invocation) -> Sequence[AskedQuestion]:
-        """Return those that may be shown in the channel of an invocation now."""
+    async def _showable(
+        self,
+        questions: Sequence[AskedQuestion],
+        quiz: Quiz,
+        invocation: Invocation,
+        *,
+        asking: AuthorId | None = None,
+    ) -> Sequence[AskedQuestion]:
+        """Return those that may be shown in the channel of an invocation now, but for replies of the one who is asked.
+
+        What was edited since the quiz was made is not what its writer says any more; nor are the names of people shown
+        who were forgotten since, or opted out.
+        """
         wanted = frozenset[MessageId]().union(*(question.message_ids for question in questions))
         stored = await self._store.messages_by_id(wanted)
         visible = await self._visible(invocation.channel.id)
         choices = await self._ledger.choices(invocation.channel.guild_id)
         out = {author_id for author_id, each in choices.items() if each.get(Scope.STORE) is Choice.NO}
+        made = quiz.read_at
+        out |= {who for who, at in (await self._book.forgotten_authors()).items() if made is None or at >= made}
         fine = {
             message_id
             for message_id, message in stored.items()
-            if message.channel_id in visible and message.author.id not in out
+            if message.channel_id in visible
+            and out.isdisjoint({message.author.id, *mentioned(message)})
+            and (message.edited_at is None or (made is not None and message.edited_at <= made))
         }
-        return [question for question in questions if question.message_ids <= fine]
+        return [
+            question
+            for question in questions
+            # The newest of its messages is the reply; whoever wrote it knows.
+            if question.message_ids <= fine and stored[max(question.message_ids)].author.id != asking
+        ]
 
     async def _take(
         self, asked: AskedQuiz, quiz: Quiz, shown: Collection[AskedQuestion], invocation: Invocation
@@ -193,6 +230,8 @@ class QuizCommands:
         answers = await self._book.answers(invocation.caller.author.id, asked.test_id)
         answered = {answer.number for answer in answers}
         waiting = [question for question in shown if question.number not in answered]
+        if not shown:
+            return done("None of its questions can be shown at the moment.")
         if not waiting:
             return done(
                 f"That was the last one, thank you. The card's button shows the result once it is closed, "

@@ -55,7 +55,7 @@ FORGET_FIRST = (
 
 _WHAT = (
     "messages with their edits and reactions, who wrote them, and names of attachments; not the files. What is deleted "
-    "on Discord is deleted here, too."
+    "on Discord is deleted here, too. Of whoever takes part in a quiz, which answers were right."
 )
 
 

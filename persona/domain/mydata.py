@@ -1,7 +1,7 @@
 """What a person gets when they ask what is kept of them: a JSON file that opens with plain words."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,10 @@ _SEPARATOR = ",\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Everything that is kept of one person, with `messages` and `entries` oldest first."""
+    """Everything that is kept of one person, with `messages` and `entries` oldest first.
+
+    `open_quizzes` are those whose answers are not told yet, or a person could learn them and begin anew.
+    """
 
     author_id: AuthorId
     messages: Sequence[Message]
@@ -26,6 +29,7 @@ class Kept:
     entries: Sequence[Entry]
     reactions: Mapping[MessageId, Sequence[Reaction]]
     quiz_answers: Sequence[QuizAnswer] = ()
+    open_quizzes: Collection[str] = ()
 
 
 def mydata_files(kept: Kept, *, at: datetime, contact: str = "", part_bytes: int = PART_BYTES) -> tuple[bytes, ...]:
@@ -64,7 +68,7 @@ def _parts(lines: Iterable[str], part_bytes: int) -> Iterator[list[str]]:
 def _about(kept: Kept, at: datetime, contact: str) -> dict[str, Any]:
     messages = kept.messages
     return {
-        "what": "Everything that is kept of you here: your messages, the names you go by, your choices.",
+        "what": "Everything that is kept of you here: your messages, your names, choices and quiz answers.",
         "why": "It reads what was said in the channels it may use, to answer as a regular of this server would.",
         "where": "On the owner's machine. Nothing is sent anywhere else.",
         "how_long": "Until you delete a message, ask to be forgotten, or the owner removes it.",
@@ -78,11 +82,13 @@ def _about(kept: Kept, at: datetime, contact: str) -> dict[str, Any]:
         "channels": _channels(kept),
         "choices": [_entry(entry) for entry in kept.entries],
         "what_holds": _standings(kept),
-        "quiz_answers": [
-            {"quiz": one.test_id[:8], "question": one.number + 1, "right": one.right, "at": one.at.isoformat()}
-            for one in kept.quiz_answers
-        ],
+        "quiz_answers": [_quiz_answer(one, kept) for one in kept.quiz_answers],
     }
+
+
+def _quiz_answer(answer: QuizAnswer, kept: Kept) -> dict[str, Any]:
+    right = "is told once the quiz is closed" if answer.test_id in kept.open_quizzes else answer.right
+    return {"quiz": answer.test_id[:8], "question": answer.number + 1, "right": right, "at": answer.at.isoformat()}
 
 
 def _names(kept: Kept) -> list[str]:

@@ -1,15 +1,15 @@
 """A blind test on the server: which of two replies did a person write? What is asked, shown and counted."""
 
+import hashlib
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from statistics import NormalDist
 from typing import Any, Literal, get_args
 
-from persona.domain.chat import ChannelId, GuildId, MessageId
+from persona.domain.chat import AuthorId, ChannelId, GuildId, Message, MessageId
+from persona.domain.recognition import Tally, interval
 from persona.domain.safe_text import one_line, shorten
 from persona.errors import PersonaError
 
@@ -19,6 +19,7 @@ SIDES: tuple[Side, ...] = get_args(Side)
 
 _LETTERS: Mapping[Side, str] = {"left": "A", "right": "B"}
 _TEST = re.compile(r"[0-9a-f]{64}")
+_MENTION = re.compile(r"<@!?([0-9]{1,20})>")
 _CONTEXT_CHARACTERS, _CONTEXT_LINE, _REPLY_CHARACTERS = 700, 250, 450
 _CURE = "make it again: python -m pipelines blindtest make"
 
@@ -32,6 +33,7 @@ class QuizQuestion:
     """Two replies to the same lines; `human` is the person's side.
 
     `marks` are the hashes of every message that is shown (see `lineage`): only the database they are from knows which.
+    A question without any is a gap: something in it was forgotten, and its place is kept for the numbers of the others.
     """
 
     context: tuple[str, ...]
@@ -41,12 +43,16 @@ class QuizQuestion:
     marks: tuple[str, ...]
 
 
+_GAP = QuizQuestion(context=(), left=(), right=(), human="left", marks=())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quiz:
-    """A blind test with its key."""
+    """A blind test with its key; `read_at` is when its messages were read, None where nobody knows."""
 
     test_id: str
     questions: tuple[QuizQuestion, ...]
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +89,9 @@ class QuizAnswer:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """How often people were right; `people` is how many answered at least one question."""
-
-    people: int
-    answers: int
-    right: int
+def asked_id(test_id: str, guild_id: GuildId) -> str:
+    """Return the name under which a test is asked on a server: each asks it once, whatever the others do."""
+    return hashlib.sha256(f"{test_id} {guild_id}".encode()).hexdigest()
 
 
 def write_quiz(quiz: Quiz) -> str:
@@ -104,7 +106,9 @@ def write_quiz(quiz: Quiz) -> str:
         }
         for question in quiz.questions
     ]
-    return json.dumps({"format": QUIZ_FORMAT, "test": quiz.test_id, "questions": questions}, ensure_ascii=False)
+    read_at = quiz.read_at.isoformat() if quiz.read_at else None
+    data = {"format": QUIZ_FORMAT, "test": quiz.test_id, "read_at": read_at, "questions": questions}
+    return json.dumps(data, ensure_ascii=False)
 
 
 def read_quiz(text: str) -> Quiz:
@@ -122,7 +126,14 @@ def read_quiz(text: str) -> Quiz:
     test_id, rows = str(data.get("test")), data["questions"]
     if not _TEST.fullmatch(test_id) or not rows:
         raise QuizError("the quiz is damaged: it has no name, or no question", cure=_CURE)
-    return Quiz(test_id=test_id, questions=tuple(_question(row, i) for i, row in enumerate(rows, start=1)))
+    questions = tuple(_question(row, i) for i, row in enumerate(rows, start=1))
+    return Quiz(test_id=test_id, questions=questions, read_at=_moment(data.get("read_at")))
+
+
+def without(quiz: Quiz, gone: Collection[str]) -> Quiz:
+    """Return a quiz with a gap for each question that shows a message with one of these marks."""
+    questions = tuple(_GAP if any(mark in gone for mark in one.marks) else one for one in quiz.questions)
+    return replace(quiz, questions=questions)
 
 
 def question_text(question: QuizQuestion, *, number: int, total: int) -> str:
@@ -130,10 +141,7 @@ def question_text(question: QuizQuestion, *, number: int, total: int) -> str:
 
     In code blocks nothing is formatted, linked or pinged: both replies are shown in the same, bare way.
     """
-    replies = "\n".join(
-        f"**{letter}**\n{_block([_cut(line, _REPLY_CHARACTERS) for line in _reply(question, side)])}"
-        for side, letter in _LETTERS.items()
-    )
+    replies = "\n".join(f"**{letter}**\n{_block(_reply(question, side))}" for side, letter in _LETTERS.items())
     context = _block(_newest(question.context))
     return f"**{number} of {total}.** After this was said:\n{context}\n{replies}\nWhich of the two did a person write?"
 
@@ -142,20 +150,20 @@ def card_text(asked: AskedQuiz, name: str) -> str:
     """Return the words of the card that invites to a quiz."""
     return (
         f"**Can you tell {name} from a person?** {_questions(len(asked.questions))}: each shows two replies, one of "
-        f"them by somebody here, one by {name}. What you choose is for your eyes only and cannot be changed; you may "
-        f"stop and go on. It closes <t:{int(asked.closes_at.timestamp())}:R>; then the same button shows the result."
+        f"them by somebody here, one by {name}. Nobody here sees what you choose, and it cannot be changed; you may "
+        f"stop and go on. Kept of you is which answers were right, and when (`/mydata`, `/forget`). "
+        f"It closes <t:{int(asked.closes_at.timestamp())}:R>; then the same button shows the result."
     )
 
 
 def result_text(asked: AskedQuiz, tally: Tally, own: Sequence[QuizAnswer] | None = None) -> str:
     """Return the result in words, with the reader's own where `own` gives it; 50 % is guessing.
 
-    The range is Wilson's. It takes answers for independent; those of one person are somewhat alike, so with few people
-    the truth may lie a little further off.
+    The range is that of other people and other questions like these (`recognition.interval`).
     """
     if not tally.answers:
         return "The quiz is closed. Nobody answered."
-    low, high = wilson(tally.right, tally.answers)
+    low, high = interval(tally)
     people = "1 person" if tally.people == 1 else f"{tally.people} people"
     text = (
         f"**The quiz is closed.** {people} gave {tally.answers:,} answers to {_questions(len(asked.questions))} and "
@@ -165,25 +173,20 @@ def result_text(asked: AskedQuiz, tally: Tally, own: Sequence[QuizAnswer] | None
     return f"{text}\nYou: {sum(one.right for one in own)} of {len(own)}." if own else text
 
 
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of a share (Wilson 1927), right for few trials and shares near 0 or 1.
+def _moment(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text is not None else None
+    except (TypeError, ValueError) as error:
+        raise QuizError(f"the quiz is damaged: {error}", cure=_CURE) from None
+    if moment is not None and moment.tzinfo is None:
+        raise QuizError("the quiz is damaged: its time has no zone", cure=_CURE)
+    return moment
 
-    Raises:
-        ValueError: more successes than trials, or a negative number.
-    """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is not a share")
-    if not trials:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
-    share = successes / trials
-    scale = 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    reach = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # The ends are exact where nothing, or everything, succeeded; rounding must not shut out the truth there.
-    low = 0.0 if successes == 0 else max(0.0, middle - reach)
-    high = 1.0 if successes == trials else min(1.0, middle + reach)
-    return low, high
+
+def mentioned(message: Message) -> frozenset[AuthorId]:
+    """Return whom a message mentions; their names stand in the text of a question about it."""
+    written = (AuthorId(int(each)) for each in _MENTION.findall(message.content))
+    return frozenset(written) | {person.id for person in message.mentions}
 
 
 def _question(row: Any, place: int) -> QuizQuestion:
@@ -192,6 +195,8 @@ def _question(row: Any, place: int) -> QuizQuestion:
         human = SIDES[SIDES.index(row["human"])]
     except (KeyError, TypeError, ValueError) as error:
         raise QuizError(f"question {place} of the quiz is damaged: {error}", cure=_CURE) from None
+    if not (context or left or right or marks):
+        return _GAP
     if not (left and right and marks):
         raise QuizError(f"question {place} of the quiz lacks a reply, or which messages it shows", cure=_CURE)
     return QuizQuestion(context=context, left=left, right=right, human=human, marks=marks)
@@ -208,9 +213,10 @@ def _reply(question: QuizQuestion, side: Side) -> Sequence[str]:
     lines = question.left if side == "left" else question.right
     taken: list[str] = []
     for line in lines:
-        if taken and sum(map(len, taken)) + len(line) > _REPLY_CHARACTERS:
+        cut = _cut(line, _REPLY_CHARACTERS)
+        if taken and _length([*taken, cut]) > _REPLY_CHARACTERS:
             return [*taken, "…"]
-        taken.append(line)
+        taken.append(cut)
     return taken
 
 
@@ -219,20 +225,24 @@ def _newest(lines: Sequence[str]) -> list[str]:
     taken: list[str] = []
     for line in reversed(lines):
         cut = _cut(line, _CONTEXT_LINE)
-        if taken and sum(map(len, taken)) + len(cut) > _CONTEXT_CHARACTERS:
+        if taken and _length([*taken, cut]) > _CONTEXT_CHARACTERS:
             break
         taken.append(cut)
     return taken[::-1]
 
 
+def _length(lines: Sequence[str]) -> int:
+    return sum(len(line) + 1 for line in lines)
+
+
 def _cut(line: str, limit: int) -> str:
-    return shorten(one_line(line), limit)
+    """Return a line that fits, and in which nothing can end a code block."""
+    return shorten(one_line(line).replace("``", "`\u200b`"), limit)
 
 
 def _block(lines: Sequence[str]) -> str:
-    """Return lines as a code block that nothing in them can end."""
-    text = "\n".join(lines).replace("``", "`\u200b`")
-    return f"```text\n{text}\n```"
+    """Return lines that were `_cut` as a code block."""
+    return "\n".join(["```text", *lines, "```"])
 
 
 def _questions(count: int) -> str:

@@ -1,11 +1,12 @@
 """What is remembered of blind tests on a server: which were asked, and who answered what."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from persona.domain.chat import AuthorId, GuildId, MessageId
-from persona.domain.quiz import AskedQuiz, QuizAnswer, Tally
+from persona.domain.quiz import AskedQuiz, QuizAnswer
+from persona.domain.recognition import Tally
 
 
 class QuizBook(Protocol):
@@ -31,8 +32,16 @@ class QuizBook(Protocol):
         """Return what a person answered, to one test or to all, oldest first."""
         ...
 
+    async def open_at(self, moment: datetime) -> Collection[str]:
+        """Return the tests that take answers at a moment, on any server: nobody is told yet who was right."""
+        ...
+
     async def tally(self, test_id: str) -> Tally:
-        """Count the answers to a quiz."""
+        """Count the answers to a quiz, by person and by question."""
+        ...
+
+    async def forgotten_authors(self) -> Mapping[AuthorId, datetime]:
+        """Return everybody who was ever forgotten, with the last time."""
         ...
 
     def message_ids(self) -> AsyncIterator[Sequence[MessageId]]:

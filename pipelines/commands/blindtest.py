@@ -5,10 +5,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persona.config import load_settings
+from persona.domain.lineage import LINEAGE_FILE, decode_lineage
 from persona.domain.quiz import write_quiz
 from persona.errors import EXIT_DONE, UsageError
 
@@ -97,23 +99,33 @@ def _make(arguments: argparse.Namespace) -> int:
     write_text(output / "test.html", page(test, server=arguments.server or pairs.server or "this server"))
     write_text(output / "key.json", test.key() + "\n")
     print(f"send to people: {output / 'test.html'}\nkeep to yourself: {output / 'key.json'}")
-    _write_quiz(test, pairs.marks, output / "quiz.json", settings.storage.quiz)
+    _write_quiz(test, pairs.marks, _read_at(folder), output / "quiz.json", settings.storage.quiz)
     return EXIT_DONE
 
 
-def _write_quiz(test: "BlindTest", marks: Mapping[str, Sequence[str]], file: Path, wanted: Path) -> None:
+def _write_quiz(
+    test: "BlindTest", marks: Mapping[str, Sequence[str]], read_at: datetime | None, file: Path, wanted: Path
+) -> None:
     """Write what the bot needs to ask the same test on the server, and say what to do with it."""
     from pipelines.evaluation.blindtest import BlindTestError  # noqa: PLC0415 - only when it runs
     from pipelines.train.files import write_text  # noqa: PLC0415 - only when it runs
 
     try:
-        quiz = test.quiz(marks)
+        quiz = test.quiz(marks, read_at=read_at)
     except BlindTestError as error:
         file.unlink(missing_ok=True)
         print(f"no quiz for Discord: {error}; it needs a new `python -m pipelines prepare`")
         return
     write_text(file, write_quiz(quiz) + "\n")
     print(f"to ask it on Discord: copy {file} (it holds the key) to {wanted}, then give /quizcard there")
+
+
+def _read_at(run: Path) -> datetime | None:
+    """Return when a run's messages were read; None where nobody knows: what was ever edited is not asked."""
+    try:
+        return decode_lineage((run / LINEAGE_FILE).read_bytes()).read_at
+    except (OSError, ValueError):
+        return None
 
 
 def _score(arguments: argparse.Namespace) -> int:

@@ -5,12 +5,14 @@ import html
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
 from persona.domain.quiz import Quiz, QuizQuestion, Side
+from persona.domain.recognition import Tally, interval
 from persona.errors import PersonaError
 from pipelines.evaluation.samples import Sample
 from pipelines.evaluation.statistics import Interval, wilson
@@ -48,8 +50,10 @@ class BlindTest:
         """Return the key, as JSON to be kept apart from the page."""
         return json.dumps({"format": FORMAT, "test": self.test_id, "human": self.human}, indent=1)
 
-    def quiz(self, marks: Mapping[str, Sequence[str]]) -> Quiz:
+    def quiz(self, marks: Mapping[str, Sequence[str]], *, read_at: datetime | None = None) -> Quiz:
         """Return the test as the bot asks it on the server, key included; `marks` are a context's, by its id.
+
+        `read_at` is when the messages were read from the database.
 
         Raises:
             BlindTestError: of some messages it is not known which they are, so nobody could say who may read them.
@@ -62,7 +66,7 @@ class BlindTest:
             )
             for one, side, context_id in zip(self.questions, self.human, self.context_ids, strict=True)
         )
-        return Quiz(test_id=self.test_id, questions=questions)
+        return Quiz(test_id=self.test_id, questions=questions, read_at=read_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,7 @@ def score(key: str, answers: Sequence[str]) -> Score:
     if not isinstance(human, list) or not _SECRET.match(str(wanted.get("test"))):
         raise BlindTestError("the key is damaged: make the test again")
     hits: dict[str, int] = {}
+    right = [0] * len(human)
     for number, text in enumerate(answers, start=1):
         given = _read(text, f"answer file {number}")
         rater = str(given.get("rater") or "").strip() or f"rater {number}"
@@ -144,9 +149,23 @@ def score(key: str, answers: Sequence[str]) -> Score:
             raise BlindTestError(f"the answers of {rater} are incomplete: {len(human)} times left or right is wanted")
         if rater in hits:
             raise BlindTestError(f"there are two answer files of {rater}; each person answers once")
-        hits[rater] = sum(choice == side for choice, side in zip(chosen, human, strict=True))
+        correct = [choice == side for choice, side in zip(chosen, human, strict=True)]
+        hits[rater] = sum(correct)
+        right = [before + now for before, now in zip(right, correct, strict=True)]
     raters = {rater: wilson(hit, len(human)) for rater, hit in hits.items()}
-    return Score(raters=raters, overall=wilson(sum(hits.values()), len(human) * len(hits)))
+    return Score(raters=raters, overall=_overall(hits.values(), right, len(human)))
+
+
+def _overall(by_rater: Collection[int], by_question: Sequence[int], questions: int) -> Interval:
+    """Return the share over all raters; its range counts that answers of one rater, or to one question, are alike."""
+    tally = Tally(
+        by_person=tuple((questions, hit) for hit in by_rater),
+        by_question=tuple((len(by_rater), hit) for hit in by_question),
+    )
+    if not tally.answers:
+        return wilson(0, 0)
+    low, high = interval(tally)
+    return Interval(value=tally.right / tally.answers, low=low, high=high)
 
 
 def _differ(one: Sample, other: Sample) -> bool:

@@ -1,9 +1,10 @@
 """What a model reads: the prompt of training, with a style card in front for one that was not trained here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import chain
 from random import Random
 
 from persona.domain.chat import Author, AuthorId, ChannelId, Message, MessageId, snowflake_at
@@ -19,10 +20,13 @@ _SELF = AuthorId(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """The style card and the exchanges that show how people here talk, as the running bot would give them."""
+    """The style card, and by channel the exchanges that show how people there talk, as the running bot would give them.
+
+    Examples are of the channel that is answered in: what is said in one channel is not everybody's in another.
+    """
 
     style: str
-    examples: tuple[Exchange, ...]
+    examples: Mapping[str, tuple[Exchange, ...]]
 
 
 def learn_voice(training: Sequence[Context], *, seed: int, examples: int = EXAMPLES) -> Voice:
@@ -33,12 +37,16 @@ def learn_voice(training: Sequence[Context], *, seed: int, examples: int = EXAMP
     """
     chance = Random(seed)  # noqa: S311 - a fixed draw
     drawn = chance.sample(list(training), min(len(training), _SAMPLED))
-    messages: list[Message] = []
+    messages: dict[str, list[Message]] = {}
     for number, context in enumerate(sorted(drawn, key=lambda one: one.context_id)):
-        messages += _exchange(context, _START + timedelta(hours=number))
+        of_channel = messages.setdefault(who(context.turns)[2], [])
+        of_channel += _exchange(context, _START + timedelta(hours=number))
     return Voice(
-        style=style_card(messages).text,
-        examples=choose_examples(messages, self_id=_SELF, limit=examples, chance=chance),
+        style=style_card(list(chain.from_iterable(messages.values()))).text,
+        examples={
+            channel: choose_examples(said, self_id=_SELF, limit=examples, chance=chance)
+            for channel, said in sorted(messages.items())
+        },
     )
 
 
@@ -57,7 +65,7 @@ def with_voice(voice: Voice) -> Callable[[Context], tuple[Turn, ...]]:
             messages=(),
             channel_name=channel,
             style=voice.style,
-            examples=voice.examples,
+            examples=voice.examples.get(channel, ()),
         )
         return (render(scene)[0], *context.turns[1:])
 

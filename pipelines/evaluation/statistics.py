@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from persona.domain import quiz
+from persona.domain import recognition
 from pipelines.evaluation.samples import Conversation
 
 ROUNDS = 300
@@ -75,5 +75,5 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     Raises:
         ValueError: more successes than trials, or a negative number.
     """
-    low, high = quiz.wilson(successes, trials, confidence=confidence)
+    low, high = recognition.wilson(successes, trials, confidence=confidence)
     return Interval(value=successes / trials if trials else math.nan, low=low, high=high)

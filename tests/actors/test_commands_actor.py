@@ -20,7 +20,7 @@ from persona.domain.command_rights import NO_ADMIN, NO_KEEPER, AdminRules
 from persona.domain.command_texts import AboutBot
 from persona.domain.commands import COMMANDS, Audience, Caller, Invocation, Via
 from persona.domain.consent import Choice, Scope, Standing
-from persona.domain.quiz import QuizError
+from persona.domain.quiz import AskedQuestion, AskedQuiz, QuizError
 from persona.errors import DeliveryError, PersonaError
 from persona.live_settings import LiveSettings
 from persona.mydata import mydata
@@ -807,5 +807,35 @@ def test_an_answer_that_cannot_be_shown_harms_nobody(tmp_path):
 def test_a_command_of_an_older_version_is_told_so(tmp_path):
     async def play(world):
         assert "is gone" in (await world.ask("dance")).text
+
+    playing(tmp_path, play)
+
+
+def test_a_hundred_presses_of_one_person_leave_room_for_the_others(tmp_path):
+    async def play(world):
+        gate = asyncio.Event()
+
+        async def slow():
+            await gate.wait()
+            raise QuizError("there is no quiz")
+
+        world.quiz._load = slow  # a slow disk, or a large file
+        question = AskedQuestion(number=0, message_ids=frozenset({MessageId(5)}))
+        until = NOW + timedelta(hours=1)
+        asked = AskedQuiz(
+            test_id="ab" * 32,
+            guild_id=GUILD,
+            channel_id=KITCHEN.id,
+            asked_at=NOW,
+            closes_at=until,
+            questions=(question,),
+        )
+        await world.store.quizzes.begin(asked)
+        for _ in range(100):
+            world.invoke("quiz", who="member", via=Via.BUTTON)
+            await asyncio.sleep(0)
+        answer = await world.ask("help", who="owner")
+        gate.set()
+        assert "Too many commands" not in answer.text
 
     playing(tmp_path, play)

@@ -2,120 +2,17 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from actors.commanding.quiz import QuizCommands
-from actors.commanding.support import RefusedError
-from persona.domain.chat import Author, AuthorId, Channel, ChannelId, GuildId, MessageId
-from persona.domain.command_texts import AboutBot
-from persona.domain.commands import Caller, Invocation, Via
+from persona.domain.chat import MessageId
+from persona.domain.commands import Via
 from persona.domain.consent import Choice, Entry, Scope, Source
-from persona.domain.quiz import Quiz, QuizError, QuizQuestion
+from persona.domain.quiz import QuizError
 from persona.mydata import mydata
-from tests.fakes.stores import open_store
-from tests.fakes.talk import said
-
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-HERE = GuildId(1)
-KITCHEN = Channel(id=ChannelId(100), guild_id=HERE, name="kitchen", guild_name="home", allowed=True)
-ATTIC = Channel(id=ChannelId(200), guild_id=HERE, name="attic", guild_name="home", allowed=True)
-ANN = Author(id=AuthorId(2), name="ann", display_name="Ann")
-BOB = Author(id=AuthorId(3), name="bob", display_name="Bob")
-
-
-@dataclass
-class World:
-    store: object
-    quiz: object = None
-    visible: set = field(default_factory=lambda: {KITCHEN.id})
-    now: datetime = NOON
-    key: object = None
-    number: int = 0
-
-    def __post_init__(self):
-        self.commands = QuizCommands(
-            book=self.store.quizzes,
-            load=self.load,
-            key=self.store.ledger.lineage_key,
-            store=self.store,
-            ledger=self.store.ledger,
-            visible=self.seen,
-            about=AboutBot(name="Pip"),
-            now=lambda: self.now,
-        )
-
-    async def load(self):
-        if self.quiz is None:
-            raise QuizError("there is no quiz yet")
-        return self.quiz
-
-    async def seen(self, _channel_id):
-        return frozenset(self.visible)
-
-    async def card(self, action="post", channel=KITCHEN, **options):
-        return await self.commands.card(self.invocation("quizcard", channel, {"action": action, **options}))
-
-    async def press(self, button=None, *, who=ANN, channel=KITCHEN, via=Via.BUTTON):
-        options = button.options if button else {}
-        return (await self.commands.take_part(self.invocation("quiz", channel, options, who=who, via=via))).answer
-
-    async def answer_all(self, *, who=ANN, skill=True):
-        """Press through to the end; return the last answer."""
-        shown = await self.press(who=who)
-        while shown.buttons:
-            number = shown.buttons[0].options["question"]
-            wanted = self.quiz.questions[number].human
-            pick = next(one for one in shown.buttons if (one.options["pick"] == wanted) is skill)
-            shown = await self.press(pick, who=who)
-        return shown
-
-    def invocation(self, command, channel, options, *, who=ANN, via=Via.SLASH):
-        self.number += 1
-        return Invocation(
-            id=self.number, command=command, caller=Caller(author=who), channel=channel, via=via, options=options
-        )
-
-    async def refused(self, doing):
-        with pytest.raises(RefusedError) as told:
-            await doing
-        return str(told.value)
-
-
-def playing(tmp_path, play, *, questions=4):
-    """Play with a kitchen in which each question is about two messages, one of Ann's and one of Bob's."""
-
-    async def run():
-        async with open_store(tmp_path / "persona.db") as store:
-            await store.put_channels([KITCHEN, ATTIC])
-            talk = []
-            for number in range(questions):
-                for offset, who in enumerate((ANN, BOB)):
-                    text = f"said {number} {who.name}"
-                    talk.append(said(10 * number + offset, text, channel=KITCHEN.id, author=who))
-            await store.put_messages(talk)
-            key = await store.ledger.lineage_key()
-            marks = [key.message(message.id).hex() for message in talk]
-            world = World(store)
-            world.talk = talk
-            world.quiz = Quiz(
-                test_id="ab" * 32,
-                questions=tuple(
-                    QuizQuestion(
-                        context=(f"Ann: said {n} ann",),
-                        left=(f"left {n}",),
-                        right=(f"right {n}",),
-                        human=("left", "right")[n % 2],
-                        marks=tuple(marks[2 * n : 2 * n + 2]),
-                    )
-                    for n in range(questions)
-                ),
-            )
-            await play(world)
-
-    asyncio.run(run())
+from tests.fakes.quiz_world import ANN, ATTIC, BOB, CAT, HERE, KITCHEN, NOON, playing
 
 
 def test_from_the_card_to_the_result(tmp_path):
@@ -154,7 +51,7 @@ def test_an_answer_that_comes_after_the_end_does_not_count(tmp_path):
         assert not stopped.private
         assert "Nobody answered" in stopped.text
         assert "Nobody answered" in (await world.press(first.buttons[0])).text
-        assert (await world.store.quizzes.tally(world.quiz.test_id)).answers == 0
+        assert (await world.store.quizzes.tally(world.asked)).answers == 0
         assert "a test is asked once" in await world.refused(world.card())
 
     playing(tmp_path, play)
@@ -167,7 +64,7 @@ def test_buttons_that_nobody_was_shown_do_nothing(tmp_path):
         for change in ({"test": "000000000000"}, {"question": 99}, {"question": "0"}, {"question": -1}, {"pick": "up"}):
             shown = await world.press(replace(fine, options={**fine.options, **change}))
             assert "**1 of 4.**" in shown.text
-        assert (await world.store.quizzes.tally(world.quiz.test_id)).answers == 0
+        assert (await world.store.quizzes.tally(world.asked)).answers == 0
 
     playing(tmp_path, play)
 
@@ -195,12 +92,12 @@ def test_what_was_forgotten_removed_or_opted_out_is_not_shown(tmp_path):
         second = await world.press()
         assert "**2 of 2.**" in second.text
         entry = Entry(
-            author_id=BOB.id, scope=Scope.STORE, choice=Choice.NO, at=NOON, source=Source.COMMAND, guild_id=HERE
+            author_id=CAT.id, scope=Scope.STORE, choice=Choice.NO, at=NOON, source=Source.COMMAND, guild_id=HERE
         )
         await store.ledger.record(entry)
         assert not (await world.press()).buttons
-        assert "nothing of you is kept" in await world.refused(world.press(who=BOB))
-        assert await store.quizzes.answers(BOB.id) == []
+        assert "nothing of you is kept" in await world.refused(world.press(who=CAT))
+        assert await store.quizzes.answers(CAT.id) == []
 
     playing(tmp_path, play)
 
@@ -231,7 +128,7 @@ def test_one_quiz_at_a_time_and_its_card_can_be_posted_again(tmp_path):
         world.quiz = ours
         assert (await world.press()).buttons
         world.quiz = None
-        with pytest.raises(QuizError, match="no quiz yet"):
+        with pytest.raises(QuizError, match="gone or damaged"):
             await world.press()
 
     playing(tmp_path, play)
@@ -252,7 +149,7 @@ def test_double_presses_at_the_same_time_count_once(tmp_path):
         first = await world.press()
         shown = await asyncio.gather(*(world.press(button) for button in first.buttons * 5))
         assert {one.text for one in shown} == {(await world.press()).text}
-        assert (await world.store.quizzes.tally(world.quiz.test_id)).answers == 1
+        assert (await world.store.quizzes.tally(world.asked)).answers == 1
 
     playing(tmp_path, play)
 
@@ -262,9 +159,14 @@ def test_answers_are_part_of_what_is_kept_of_somebody(tmp_path):
         await world.card()
         await world.answer_all()
         (data,) = await mydata(world.store.ledger, world.store, world.store.quizzes, ANN.id, at=NOON)
+        # Or whoever looks could have all forgotten, and begin anew with what they know now.
+        told = {one["right"] for one in json.loads(data)["about"]["quiz_answers"]}
+        assert told == {"is told once the quiz is closed"}
+        await world.card("stop")
+        (data,) = await mydata(world.store.ledger, world.store, world.store.quizzes, ANN.id, at=NOON)
         kept = json.loads(data)["about"]["quiz_answers"]
         assert [(one["question"], one["right"]) for one in kept] == [(n, True) for n in range(1, 5)]
-        assert {one["quiz"] for one in kept} == {"abababab"}
+        assert {one["quiz"] for one in kept} == {world.asked[:8]}
 
     playing(tmp_path, play)
 

@@ -4,6 +4,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
@@ -15,14 +16,13 @@ from persona.domain.quiz import (
     QuizAnswer,
     QuizError,
     QuizQuestion,
-    Tally,
     card_text,
     question_text,
     read_quiz,
     result_text,
-    wilson,
     write_quiz,
 )
+from persona.domain.recognition import Tally, wilson, worth
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ASKED = AskedQuiz(
@@ -104,12 +104,38 @@ def test_the_card_gives_no_figures_and_the_result_all():
     assert "20 questions" in card
     assert f"<t:{int(ASKED.closes_at.timestamp())}:R>" in card
     own = [QuizAnswer(test_id=ASKED.test_id, number=n, right=n < 2, at=NOON) for n in range(3)]
-    text = result_text(ASKED, Tally(people=4, answers=80, right=48), own)
+    alike = Tally(by_person=((20, 12),) * 4, by_question=((4, 2), (4, 3)) * 8 + ((4, 2),) * 4)
+    text = result_text(ASKED, alike, own)
     assert "4 people gave 80 answers" in text
     assert "**60%** (49% to 70%)" in text
     assert "You: 2 of 3." in text
-    assert "1 person gave" in result_text(ASKED, Tally(people=1, answers=1, right=1))
-    assert result_text(ASKED, Tally(people=0, answers=0, right=0)) == "The quiz is closed. Nobody answered."
+    assert "1 person gave" in result_text(ASKED, Tally(by_person=((1, 1),), by_question=((1, 1),)))
+    assert result_text(ASKED, Tally(by_person=(), by_question=())) == "The quiz is closed. Nobody answered."
+
+
+def test_the_range_covers_the_truth_when_everybody_answers_the_same_questions():
+    chance, covered, narrow = Random(5), 0, 0
+    for _ in range(150):
+        questions = [chance.gauss(0.6, 0.2) for _ in range(25)]
+        given = [[chance.random() < share for share in questions] for _ in range(25)]
+        tally = Tally(
+            by_person=tuple((25, sum(row)) for row in given),
+            by_question=tuple((25, sum(column)) for column in zip(*given, strict=True)),
+        )
+        share, much = tally.right / tally.answers, worth(tally)
+        low, high = wilson(share * much, much)
+        covered += low <= 0.6 <= high
+        low, high = wilson(tally.right, tally.answers)
+        narrow += low <= 0.6 <= high
+    assert covered >= 132  # 88 %; of 95 % one time in thousands less
+    assert narrow <= 110
+
+
+def test_answers_are_never_worth_more_than_they_are():
+    assert worth(Tally(by_person=((10, 10),) * 3, by_question=((3, 3),) * 10)) == 10
+    assert worth(Tally(by_person=((1, 1),), by_question=((1, 1),))) == 1
+    assert worth(Tally(by_person=((10, 5),) * 2, by_question=((2, 1),) * 10)) == 20
+    assert worth(Tally(by_person=((10, 10), (10, 0)), by_question=((2, 1),) * 10)) == 1
 
 
 def test_a_quiz_closes_by_its_time():

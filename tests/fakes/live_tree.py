@@ -26,7 +26,9 @@ async def living_tree(folder: LiveFolder) -> AsyncIterator[SimpleNamespace]:
     home = Home(database=settings.storage.database, memory=settings.storage.memory)
     store = SqliteStore(home.database)
     await store.open()
-    forgetter = Forgetter(store.ledger, runs=settings.storage.runs, models=settings.storage.models)
+    forgetter = Forgetter(
+        store.ledger, runs=settings.storage.runs, models=settings.storage.models, quiz=settings.storage.quiz
+    )
     here = SimpleNamespace(store=store, restarts=[], ended=[])
     try:
         forgetter.start()

@@ -116,16 +116,20 @@ class DiscordHistory:
             raise TransportError(f"cannot read a page of {channel_id}: Discord's answer makes no sense")
         return self._page(client, channel_id, guild, sorted(raw, key=_id), last=len(raw) < limit)
 
-    async def readable_with(self, channel_id: ChannelId) -> frozenset[ChannelId]:
-        """Return the channels that everybody who can see this one can read, too (itself included)."""
+    async def readable_with(self, channel_id: ChannelId, *, itself: bool = True) -> frozenset[ChannelId]:
+        """Return the channels that everybody who can see this one can read, too.
+
+        `itself` counts this one in any case; else only where all of them may read its past.
+        """
+        alone = frozenset({channel_id}) if itself else frozenset()
         try:
             client = self._connection.now()
         except TransportError:
-            return frozenset({channel_id})
+            return alone
         channel = self._places.parent(channel_id, client)
         if channel is None:
-            return frozenset({channel_id})
-        return self._places.readable_with(channel_id, channel.guild)
+            return alone
+        return self._places.readable_with(channel_id, channel.guild, itself=itself)
 
     # --- conversion ---
 

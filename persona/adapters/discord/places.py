@@ -130,8 +130,11 @@ class Places:
                 return channel
         return None
 
-    def readable_with(self, channel_id: int, guild: discord.Guild) -> frozenset[ChannelId]:
-        """Return what everybody who sees a channel or thread can read, see `audience`; never another private thread."""
+    def readable_with(self, channel_id: int, guild: discord.Guild, *, itself: bool = True) -> frozenset[ChannelId]:
+        """Return what everybody who sees a channel or thread can read, see `audience`; never another private thread.
+
+        `itself` counts the channel in any case: not everybody who sees it need be let read what was said before.
+        """
         mine = frozenset({ChannelId(channel_id)})
         for open_thread in guild.threads:
             if open_thread.id not in self._threads:
@@ -139,11 +142,12 @@ class Places:
         thread = self._threads.get(channel_id)
         seen = guild.get_channel(thread.parent_id if thread else channel_id)
         if seen is None:
-            return mine
+            return mine if itself else frozenset()
         readable = self._sharing.readable(guild, seen, _with_talk(guild.channels))
         under = chain.from_iterable(self._under.get(one, ()) for one in readable)
         threads = (one for one in under if not self._threads[one].private)
-        return mine | frozenset(map(ChannelId, chain(readable, threads)))
+        shared = frozenset(map(ChannelId, chain(readable, threads)))
+        return shared | mine if itself or seen.id in readable else shared
 
     def visible_to(self, user_id: int, role_ids: frozenset[int], guild: discord.Guild) -> frozenset[ChannelId]:
         """Return which channels of a server somebody with these roles can see; threads go by their channel."""

@@ -2,14 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from persona.adapters.sqlite.database import Database
+from persona.adapters.sqlite.forgetting import forgotten_authors
 from persona.adapters.sqlite.rows import from_micros, to_micros
 from persona.domain.chat import AuthorId, ChannelId, GuildId, MessageId
-from persona.domain.quiz import AskedQuestion, AskedQuiz, QuizAnswer, Tally
+from persona.domain.quiz import AskedQuestion, AskedQuiz, QuizAnswer
+from persona.domain.recognition import Tally
 
 _PAGE = 5000
 _BEFORE_EVERY_ID = -(1 << 63)
@@ -17,7 +19,7 @@ _NEWEST = """SELECT test_id, guild_id, channel_id, asked_at, closes_at, question
     WHERE guild_id = ? ORDER BY asked_at DESC, rowid DESC LIMIT 1"""
 _ANSWER = """INSERT OR IGNORE INTO quiz_answers (test_id, author_id, number, is_right, at)
     SELECT test_id, ?, ?, ?, ? FROM quizzes WHERE test_id = ? AND closes_at > ?"""
-_TALLY = "SELECT count(DISTINCT author_id), count(*), coalesce(sum(is_right), 0) FROM quiz_answers WHERE test_id = ?"
+_TALLY = "SELECT count(*), sum(is_right) FROM quiz_answers WHERE test_id = ? GROUP BY"
 
 
 class SqliteQuizBook:
@@ -50,10 +52,18 @@ class SqliteQuizBook:
         """Return what a person answered, to one test or to all, oldest first."""
         return await self._database.read(partial(_answers, author_id, test_id))
 
+    async def open_at(self, moment: datetime) -> Collection[str]:
+        """Return the tests that take answers at a moment, on any server."""
+        sql, at = "SELECT test_id FROM quizzes WHERE closes_at > ?", to_micros(moment)
+        return frozenset(test for (test,) in await self._database.read(lambda db: db.execute(sql, (at,)).fetchall()))
+
     async def tally(self, test_id: str) -> Tally:
         """Count the answers to a quiz."""
-        people, answers, right = await self._database.read(lambda db: db.execute(_TALLY, (test_id,)).fetchone())
-        return Tally(people=people, answers=answers, right=right)
+        return await self._database.read(partial(_tally, test_id))
+
+    async def forgotten_authors(self) -> Mapping[AuthorId, datetime]:
+        """Return everybody who was ever forgotten, with the last time."""
+        return await self._database.read(forgotten_authors)
 
     async def message_ids(self) -> AsyncIterator[Sequence[MessageId]]:
         """Yield the ids of all stored messages in order, some thousands at a time."""
@@ -98,6 +108,13 @@ def _answers(author_id: AuthorId, test_id: str | None, connection: sqlite3.Conne
         QuizAnswer(test_id=test, number=number, right=bool(right), at=from_micros(at))
         for test, number, right, at in connection.execute(sql, (author_id, test_id, test_id))
     ]
+
+
+def _tally(test_id: str, connection: sqlite3.Connection) -> Tally:
+    return Tally(
+        by_person=tuple(connection.execute(f"{_TALLY} author_id", (test_id,))),
+        by_question=tuple(connection.execute(f"{_TALLY} number", (test_id,))),
+    )
 
 
 def _ids(after: int, connection: sqlite3.Connection) -> list[MessageId]:

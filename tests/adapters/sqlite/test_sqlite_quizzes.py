@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from persona.domain.chat import AuthorId, ChannelId, GuildId, MessageId
-from persona.domain.quiz import AskedQuestion, AskedQuiz, QuizAnswer, Tally
+from persona.domain.quiz import AskedQuestion, AskedQuiz, QuizAnswer
+from persona.domain.recognition import Tally
 from tests.fakes.stores import with_store
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -56,10 +57,11 @@ def test_the_first_answer_to_a_question_counts_as_long_as_it_is_open(tmp_path):
         assert not await book.answer(BOB, answer(4, at=ASKED.closes_at))
         assert not await book.answer(BOB, answer(4, test="ef" * 32))
         first = given.index(True) % 2
-        assert await book.tally(ASKED.test_id) == Tally(people=2, answers=3, right=1 + first)
+        both = Tally(by_person=((2, first), (1, 1)), by_question=((2, 1 + first), (1, 0)))
+        assert await book.tally(ASKED.test_id) == both
         assert [(one.number, one.right) for one in await book.answers(ANN)] == [(0, bool(first)), (4, False)]
         assert await book.answers(ANN, "ef" * 32) == []
-        assert await book.tally("ef" * 32) == Tally(people=0, answers=0, right=0)
+        assert await book.tally("ef" * 32) == Tally(by_person=(), by_question=())
 
     with_store(tmp_path / "persona.db", scenario)
 
@@ -83,6 +85,6 @@ def test_whoever_is_forgotten_leaves_no_answers(tmp_path):
         await store.quizzes.answer(BOB, answer())
         await store.ledger.forget_author(ANN, NOON)
         assert await store.quizzes.answers(ANN) == []
-        assert await store.quizzes.tally(ASKED.test_id) == Tally(people=1, answers=1, right=1)
+        assert await store.quizzes.tally(ASKED.test_id) == Tally(by_person=((1, 1),), by_question=((1, 1),))
 
     with_store(tmp_path / "persona.db", scenario)

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from persona.adapters.llama import LlamaSettings, check_model, llama_engine_factory
+from persona.domain.prompt import Role, Turn
 from persona.errors import PersonaError
 from persona.ports import Sampling
-from pipelines.evaluation.heldout import read_split
+from pipelines.evaluation.heldout import Context, read_split
 from pipelines.evaluation.prompting import as_trained, learn_voice, with_voice
 from pipelines.evaluation.replies import Written, as_sent, write_replies
 from tests.pipelines.evaluation.run_world import write_split
@@ -120,6 +121,23 @@ def test_the_style_card_and_examples_stand_in_front_of_the_same_talk(tmp_path):
     assert turns[1:] == training[0].turns[1:]
     assert "You are Pip, a regular of the attic, in #general." in turns[0].lines[0]
     assert "People here write" in turns[0].text
-    assert len(voice.examples) == 3
+    assert {channel: len(examples) for channel, examples in voice.examples.items()} == {"general": 3}
     assert turns[0].text.count("How people here talk:") == 3
     assert learn_voice(training, seed=1) == voice
+
+
+def test_examples_are_of_the_channel_that_is_answered_in():
+    def context(number, said, reply, channel):
+        first = f"You are Pip, a regular of home, in #{channel}."
+        turns = (Turn(role=Role.SYSTEM, lines=(first,)), Turn(role=Role.USER, lines=(said,)))
+        where = {"context_id": f"{number:04x}", "conversation_id": str(number), "created_at": None, "split": "train"}
+        return Context(**where, reply=reply, turns=turns)
+
+    secret = [context(n, f"Ann: who of team {n} goes?", f"all of team {n}, do not tell", "layoffs") for n in range(30)]
+    open_ = [context(100 + n, f"Ann: what is for lunch {n}?", f"soup number {n} again", "kitchen") for n in range(30)]
+    prompt = with_voice(learn_voice([*secret, *open_], seed=1))
+    asked = prompt(context(999, "Bob: hungry?", "yes", "kitchen"))[0].text
+    assert "soup number" in asked
+    assert "do not tell" not in asked
+    assert "do not tell" in prompt(context(998, "Bob: and?", "no", "layoffs"))[0].text
+    assert "How people here talk:" not in prompt(context(997, "Bob: hi", "hi", "elsewhere"))[0].text
