@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from persona.adapters.lance import LanceMemory, chores
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.contents import Contents, read_all
+from persona.adapters.lance.addresses import Addresses
+from persona.adapters.lance.contents import read_all
 from persona.adapters.lance.opening import connect, let_go, place_of, vector_search
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import Channel, ChannelId, GuildId, Message
@@ -92,7 +93,7 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
     await store.close()
     connection = await connect(place_of(folder / "memory", storage_options=None, language="English"))
     table = await connection.open_table(shape.name_of(space_of(corpus)))
-    contents = Contents(await read_all(table))
+    addresses = Addresses(await read_all(table))
     number = {int(m.id): part.first + i for part in corpus.chunks(rows) for i, m in enumerate(part.messages())}
     for scope, numbers in SCOPES.items():
         where = shape.where(channel_ids=channels_in(scope)) if numbers else ""
@@ -101,7 +102,7 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
             began = time.perf_counter()
             wanted = vector_search(table, vector, rows=rows, where=where)
             hits = await wanted.select(["_distance"]).with_row_id().limit(_POOL).to_arrow()
-            ids, _ = await contents.messages(table, hits["_rowid"].to_numpy().astype(np.int64))
+            ids, _ = addresses.messages(hits["_rowid"].to_numpy().astype(np.int64))
             took.append(time.perf_counter() - began)
             found.append(np.array([number[i] for i in ids[:NEAREST].tolist()]))
         result["search_ms"][scope] = percentiles(took[_WARM:])

@@ -325,11 +325,13 @@ def test_a_table_damaged_while_in_use_is_filled_again_from_the_store(tmp_path):
             wanted = messages[-1].content
             whole = await w.recall(wanted, limit=1)
             shutil.rmtree(tmp_path / "memory" / "messages.lance" / "data")
-            broken = await w.recall(wanted, limit=1)
-            await w.until_recalled(wanted, whole, limit=1)
-            return whole == [wanted], broken, w.ref.incarnations
+            # What is said next cannot be written, or the words are not found: either way the damage is noticed.
+            await w.say(said(900, "a parrot that nobody mentioned before"))
+            await w.until_recalled("parrot", ["a parrot that nobody mentioned before"])
+            await eventually(lambda: w.recall(wanted, limit=1), lambda found: found == whole)
+            return whole == [wanted], [entry["event"] for entry in w.logged("memory_moved_aside")], w.ref.incarnations
 
-    assert asyncio.run(scenario()) == (True, [], 1)
+    assert asyncio.run(scenario()) == (True, ["memory_moved_aside"], 1)
 
 
 def test_a_store_that_fails_means_nothing_comes_to_mind(tmp_path):

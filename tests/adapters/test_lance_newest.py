@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pytest
 
 from persona.adapters.lance import LanceMemory, looking, searching
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.documents import Tokenizer, document_of
 from persona.adapters.lance.newest import Newest
 from persona.domain.recall import RECENT_MESSAGES, best_first, diverse_texts
 from persona.ports import Embedded, MemoryQuery
@@ -168,16 +168,25 @@ def test_the_newest_follow_edits_removals_and_late_vectors(tmp_path):
 
 
 def test_only_so_many_are_kept_the_newest_without_those_excluded():
-    newest = Newest({1: range(1, 1_001)})
+    tokens = Tokenizer("English")
+    newest = Newest({1: range(1, 1_001)}, tokens)
     rows = [
         shape.Row(message_id=n, channel_id=1, author_id=n % 2, author_name="x", text=f"t{n}", created_at=n)
         for n in range(2_000, 2_300)
     ]
     newest._loaded[1] = None
-    newest.put(rows, {})
-    assert newest.since(1, exclude=frozenset(), exclude_authors=frozenset())[-1] == 2_299
-    even = newest.since(1, exclude=frozenset({2_298}), exclude_authors=frozenset({1}))
+    newest.put(rows, {row.message_id: document_of(row, tokens(row.text), None) for row in rows})
+
+    def kept(channel, *, exclude=(), exclude_authors=()):
+        found = newest.since(channel, exclude=frozenset(exclude), exclude_authors=frozenset(exclude_authors))
+        return [one.message_id for one in found]
+
+    assert kept(1)[-1] == 2_299
+    assert len(kept(1)) == RECENT_MESSAGES
+    even = kept(1, exclude={2_298}, exclude_authors={1})
     assert even[-2:] == [2_294, 2_296]
     assert all(n % 2 == 0 for n in even)
-    assert newest.since(9, exclude=frozenset(), exclude_authors=frozenset()) == []
-    assert newest.nearest(9, [1], np.ones(3, dtype=np.float32), 5) == {}
+    assert newest.by_authors(1, frozenset({1})) >= {2_299, 2_297}
+    assert kept(9) == []
+    newest.put(rows[-1:], None)
+    assert kept(1) == [], "what was not taken in is read again"

@@ -91,7 +91,7 @@ def test_tidying_up_is_due_when_much_has_piled_up_or_a_little_long_ago():
 
 def test_small_commits_are_gathered_and_still_tidied_up_in_the_end():
     busy = Litter(at=0.0)
-    for _ in range(15):
+    for _ in range(63):
         busy = busy.after(rows=1)
     assert not busy.scattered
     busy = busy.after(rows=1)
@@ -99,7 +99,7 @@ def test_small_commits_are_gathered_and_still_tidied_up_in_the_end():
     assert not busy.due(0)
     gathered = busy.gathered()
     assert not gathered.scattered
-    assert gathered.rows == 16
+    assert gathered.rows == 64
     assert gathered.due(86_400)
 
 

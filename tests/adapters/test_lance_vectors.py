@@ -367,7 +367,7 @@ def test_a_damaged_table_is_replaced_and_filled_again(tmp_path, part, damage):
 
 def test_gathering_small_fragments_keeps_every_row_and_vector_and_what_waits(tmp_path):
     async def scenario():
-        messages = chatter(60, words_each=5)
+        messages = chatter(100, words_each=5)
         memory = memory_at(tmp_path)
         await memory.open(SPACE)
         await memory.apply(put(*messages[:20]), vectors_of(messages[:20]))
@@ -384,7 +384,7 @@ def test_gathering_small_fragments_keeps_every_row_and_vector_and_what_waits(tmp
         return messages, before, after, waiting, rows, found
 
     messages, before, after, waiting, rows, found = asyncio.run(scenario())
-    assert (before[0].fragments, after[0].fragments) == (41, 1)
+    assert (before[0].fragments, after[0].fragments) == (81, 1)
     assert before[1] == after[1] == len(waiting) > 0
     assert sorted(row["message_id"] for row in rows) == sorted(m.id for m in messages)
     for row in rows:

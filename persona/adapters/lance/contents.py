@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,10 @@ import pyarrow as pa
 from lancedb import AsyncTable
 
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.addresses import COLUMNS, UNKNOWN, Addresses
+from persona.adapters.lance.addresses import COLUMNS, Addresses
+from persona.adapters.lance.documents import Document, Statistics, Tokenizer, document_of
 from persona.adapters.lance.newest import Newest, newest_ids
+from persona.adapters.lance.tail import Tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
     Vector = NDArray[np.float32]
 
-# More come from imports and rebuilds; tidying up, which follows those, looks for all rows anyway.
-_MOST_LOCATED = 2_000
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """A version of the table in which all is indexed (vectors, once they are many), and which message stands where."""
+
+    table: AsyncTable
+    addresses: Addresses
+    vectors_indexed: bool
 
 
 class Contents:
@@ -28,62 +37,62 @@ class Contents:
 
     `rows` and `channels` (messages by channel) may be off by what was deleted since the start. `newest_id` is the
     highest id there is, 0 in an empty table, None while a write is under way that may have failed half done.
+    `snapshot` is the version of the table that is searched, in which all is indexed; `tail` holds what came after it.
+    Without a snapshot the newest version is searched, which looks at what is not indexed row by row.
     """
 
-    def __init__(self, read: pa.Table) -> None:
-        """Take in a whole table, read with row ids: the columns message_id and channel_id."""
+    def __init__(self, read: pa.Table, sample: Sequence[str], tokens: Tokenizer, *, whole: bool) -> None:
+        """Take in a table.
+
+        `read` is all of it with row ids (the columns message_id and channel_id), `sample` what some of it says, `whole`
+        whether all of it is indexed.
+        """
         ids, channels = (read[column].to_numpy() for column in COLUMNS)
-        self.rows = len(read)
         present, counts = np.unique(channels, return_counts=True)
+        self.rows = len(read)
         self.channels = Counter(dict(zip(present.tolist(), counts.tolist(), strict=True)))
         self.newest_id: int | None = int(ids.max()) if len(ids) else 0
-        self.newest = Newest(newest_ids(read))
-        self._addresses = Addresses(read)
+        self.snapshot: Snapshot | None = None
+        self.tokens = tokens
+        self.statistics = Statistics(map(tokens, sample))
+        self.newest = Newest(newest_ids(read), tokens)
+        self.tail = Tail(whole=whole)
 
     def expect(self, rows: Iterable[shape.Row]) -> None:
         """Know of channels before their rows are there: a search that is told too much merely finds nothing."""
         for row in rows:
             self.channels[row.channel_id] += 1
 
-    def put(self, rows: Sequence[shape.Row], vectors: "Mapping[str, Vector]") -> None:
-        """Take in rows that were written (and expected before), with the vectors that are known by text."""
-        self.rows += len(rows)
-        self.newest.put(rows, vectors)
+    async def take_in(
+        self, rows: Sequence[shape.Row], vectors: "Mapping[str, Vector]"
+    ) -> Mapping[int, Document] | None:
+        """Have rows found that are being written, new or changed, with the vectors that are known by text.
 
-    async def locate(self, table: AsyncTable, ids: Sequence[int]) -> None:
-        """Learn where messages stand that were written a moment ago, so that no search has to read it.
-
-        Raises:
-            RuntimeError, ValueError, OSError: LanceDB failed.
+        Returns them as documents, for `newest` when they are written; None where they are too many.
         """
-        if 0 < len(ids) <= _MOST_LOCATED:
-            where = f"message_id IN ({shape.id_list(ids)})"
-            self._addresses.learn(await table.query().where(where).select(list(COLUMNS)).with_row_id().to_arrow())
+        if not self.tail.room_for(len(rows)):
+            return None
+        documents = await asyncio.to_thread(self._documents, rows, vectors)
+        self.tail.put(documents.values())
+        return documents
 
-    async def locate_all(self, table: AsyncTable) -> None:
-        """Learn anew where everything stands, after rows were moved.
+    def remove(self, ids: Sequence[int]) -> None:
+        """Let go of rows that were deleted."""
+        self.newest.remove(ids)
+        self.tail.remove(ids)
 
-        Raises:
-            RuntimeError, ValueError, OSError: LanceDB failed.
-        """
-        self._addresses = await asyncio.to_thread(Addresses, await read_all(table))
+    def _documents(self, rows: Sequence[shape.Row], vectors: "Mapping[str, Vector]") -> dict[int, Document]:
+        made = {}
+        for row in rows:
+            tokens = self.tokens(row.text)
+            self.statistics.add(tokens)
+            made[row.message_id] = document_of(row, tokens, vectors.get(row.text))
+        return made
 
-    async def messages(self, table: AsyncTable, rows: "Numbers") -> "tuple[Numbers, Numbers]":
-        """Return the messages at rows, and their channels.
-
-        Raises:
-            LookupError: rows are gone since they were found: the table was compacted in between.
-            RuntimeError, ValueError, OSError: LanceDB failed.
-        """
-        ids, channels = self._addresses.messages(rows)
-        unknown = rows[ids == UNKNOWN].tolist()
-        if not unknown:
-            return ids, channels
-        self._addresses.learn(await table.take_row_ids(unknown).select(list(COLUMNS)).with_row_id().to_arrow())
-        ids, channels = self._addresses.messages(rows)
-        if (ids == UNKNOWN).any():
-            raise LookupError("rows have moved")
-        return ids, channels
+    def unpin(self, failed: Snapshot | None) -> None:
+        """Search the newest version from now on, where a snapshot's files are gone."""
+        if self.snapshot is failed:
+            self.snapshot = None
 
 
 async def read_all(table: AsyncTable) -> pa.Table:

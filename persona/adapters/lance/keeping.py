@@ -9,6 +9,7 @@ from persona.adapters.lance import table as shape
 from persona.adapters.lance.chores import Chore, Helper, Task, perform
 from persona.adapters.lance.indexing import vector_index, wanted_index
 from persona.adapters.lance.opening import LANCE_ERRORS, Opened, Place, first_line
+from persona.adapters.lance.pinning import pin
 from persona.errors import MemoryIndexError
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,8 @@ class Keeper:
         began = self._clock()
         try:
             await self._do(self._indexer, task, opened)
+            if opened.contents.snapshot is not None:
+                await pin(opened)
         except (MemoryIndexError, *LANCE_ERRORS) as error:
             self._not_before = self._clock() + _PAUSE_AFTER_FAILURE_SECONDS
             log.warning("memory_indexing_failed", index=task.index, reason=first_line(error))

@@ -2,23 +2,21 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from lancedb import AsyncTable
 from lancedb.query import AsyncFTSQuery, AsyncVectorQuery
 
-from persona.adapters.lance import table as shape
-from persona.adapters.lance.contents import Contents
+from persona.adapters.lance.addresses import COLUMNS
+from persona.adapters.lance.at_hand import Sought, in_memory
+from persona.adapters.lance.contents import Contents, Snapshot
+from persona.adapters.lance.documents import Document
 from persona.adapters.lance.opening import text_search, vector_search
 from persona.adapters.lance.ranking import merged
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Query = AsyncFTSQuery | AsyncVectorQuery
 _MOST = 2_000
@@ -36,26 +34,6 @@ class Searched:
     table: AsyncTable
     contents: Contents
     has_vectors: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sought:
-    """What to look for: `words` is empty and `vector` None where that stage has nothing to look for.
-
-    `where` narrows the search of everything; all it says is that only `channels` may be read, unless it is `narrow`.
-    In `channel_id` (unless None) the newest messages are searched once more, but for those of `exclude` and
-    `exclude_authors`.
-    """
-
-    words: str
-    vector: "NDArray[np.float32] | None"
-    where: str
-    channels: frozenset[int]
-    narrow: bool = False
-    pool: int
-    channel_id: int | None
-    exclude: frozenset[int]
-    exclude_authors: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,83 +61,100 @@ async def look(searched: Searched, sought: Sought) -> Found:
         LookupError: rows have moved since they were found: the table was compacted in between.
         RuntimeError, ValueError, OSError: LanceDB failed.
     """
-    newest = searched.contents.newest
-    authors: Mapping[int, int] = {}
-    recent: Sequence[int] = ()
+    contents = searched.contents
+    recent: Sequence[Document] = ()
+    hidden = sought.exclude
     if sought.channel_id is not None:
-        await newest.load(searched.table, sought.channel_id, vectors=searched.has_vectors)
-        authors = newest.authors(sought.channel_id)
-        recent = newest.since(sought.channel_id, exclude=sought.exclude, exclude_authors=sought.exclude_authors)
-    # What takes longest begins first.
-    vectors, words, newer_words = await asyncio.gather(
-        _by_vector(searched, sought), _by_words(searched, sought), _newer_by_words(searched, sought, recent)
-    )
-    nearest: Mapping[int, float] = {}
-    if sought.vector is not None and sought.channel_id is not None:
-        nearest = newest.nearest(sought.channel_id, recent, sought.vector, sought.pool)
-    hidden = sought.exclude | {i for i, author in authors.items() if author in sought.exclude_authors}
-    allowed = frozenset(recent)
-    newer_scores = {i: score for i, score in newer_words.scores.items() if i in allowed}
+        await contents.newest.load(searched.table, sought.channel_id, vectors=searched.has_vectors)
+        recent = contents.newest.since(
+            sought.channel_id, exclude=sought.exclude, exclude_authors=sought.exclude_authors
+        )
+        hidden |= contents.newest.by_authors(sought.channel_id, sought.exclude_authors)
+    # Both sides at one moment: what leaves the tail meanwhile is indexed in the next version, not in this one.
+    version = _version(searched)
+    newer = in_memory(contents, sought, recent, tail=version.snapshot is not None)
+    vectors, words = await asyncio.gather(_by_vector(version, sought), _by_words(version, sought))
     similar = {i: 1.0 - distance for i, distance in vectors.scores.items()}
     return Found(
-        words=merged(_top(sought, hidden, words.scores), _top(sought, hidden, newer_scores)),
-        similar=merged(_top(sought, hidden, similar), nearest),
-        full=words.full or vectors.full,
+        words=merged(*(_top(sought, hidden, scores) for scores in (*newer.words, words.scores))),
+        similar=merged(*(_top(sought, hidden, scores) for scores in (*newer.similar, similar))),
+        full=words.full or vectors.full or newer.full,
     )
 
 
-async def _by_words(searched: Searched, sought: Sought) -> _Hits:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    """What is searched: a snapshot, in which what is not indexed is the tail's, or the newest version.
+
+    What the snapshot holds still, but was `deleted` since, does not count.
+    """
+
+    table: AsyncTable
+    contents: Contents
+    snapshot: Snapshot | None
+    deleted: Collection[int]
+
+
+def _version(searched: Searched) -> _Version:
+    contents = searched.contents
+    if contents.snapshot is None or not contents.tail.whole:
+        return _Version(table=searched.table, contents=contents, snapshot=None, deleted=())
+    deleted = contents.tail.deleted()
+    return _Version(table=contents.snapshot.table, contents=contents, snapshot=contents.snapshot, deleted=deleted)
+
+
+async def _by_words(version: _Version, sought: Sought) -> _Hits:
     if not sought.words:
         return _NOTHING
 
     def query(where: str) -> Query:
-        found = text_search(searched.table, sought.words)
-        return found.where(where) if where else found
+        found = text_search(version.table, sought.words)
+        found = found.where(where) if where else found
+        return found.fast_search() if version.snapshot is not None else found
 
-    return await _visible(searched, sought, query, "_score")
-
-
-async def _newer_by_words(searched: Searched, sought: Sought, recent: Sequence[int]) -> _Hits:
-    if not sought.words or not recent:
-        return _NOTHING
-    since = shape.since(sought.channel_id or 0, recent[0])
-    return await _hits(searched, text_search(searched.table, sought.words).where(since), "_score", _asked(sought))
+    return await _visible(version, sought, query, "_score")
 
 
-async def _by_vector(searched: Searched, sought: Sought) -> _Hits:
-    vector = sought.vector
+async def _by_vector(version: _Version, sought: Sought) -> _Hits:
+    vector, contents = sought.vector, version.contents
     if vector is None:
         return _NOTHING
-    return await _visible(
-        searched,
-        sought,
-        lambda where: vector_search(searched.table, vector, rows=searched.contents.rows, where=where),
-        "_distance",
-    )
+
+    def query(where: str) -> Query:
+        found = vector_search(version.table, vector, rows=contents.rows, where=where)
+        return found.fast_search() if version.snapshot is not None and version.snapshot.vectors_indexed else found
+
+    return await _visible(version, sought, query, "_distance")
 
 
-async def _visible(searched: Searched, sought: Sought, query: Callable[[str], Query], column: str) -> _Hits:
+async def _visible(version: _Version, sought: Sought, query: Callable[[str], Query], column: str) -> _Hits:
     """Return the best of what may be read: filtered by the library, or out of so many that enough is left."""
     asked = _asked(sought)
-    counts = searched.contents.channels
+    counts = version.contents.channels
     share = sum(counts[channel] for channel in sought.channels) / max(counts.total(), 1)
     if sought.where and not sought.narrow and share >= _WIDE_SHARE:
-        found = await _hits(searched, query(""), column, math.ceil(asked / share * _SPARE), within=sought.channels)
+        found = await _hits(version, query(""), column, math.ceil(asked / share * _SPARE), within=sought.channels)
         if len(found.scores) >= asked or not found.full:
             return found
-    return await _hits(searched, query(sought.where), column, asked)
+    return await _hits(version, query(sought.where), column, asked)
 
 
 async def _hits(
-    searched: Searched, query: Query, column: str, asked: int, *, within: frozenset[int] | None = None
+    version: _Version, query: Query, column: str, asked: int, *, within: frozenset[int] | None = None
 ) -> _Hits:
     """Run a search; of its hits keep those in the channels `within`."""
-    read: pa.Table = await query.select([column]).with_row_id().limit(asked).to_arrow()
-    rows = read["_rowid"].to_numpy().astype(np.int64)
-    ids, channels = await searched.contents.messages(searched.table, rows)
+    snapshot = version.snapshot
+    columns = [column] if snapshot is not None else [column, *COLUMNS]
+    read: pa.Table = await query.select(columns).with_row_id().limit(asked).to_arrow()
+    if snapshot is not None:
+        ids, channels = snapshot.addresses.messages(read["_rowid"].to_numpy().astype(np.int64))
+    else:
+        ids, channels = (read[name].to_numpy() for name in COLUMNS)
     found = zip(ids.tolist(), channels.tolist(), read[column].to_pylist(), strict=True)
-    scores = {i: score for i, channel, score in found if within is None or channel in within}
-    return _Hits(scores=scores, full=len(rows) >= asked)
+    scores = {
+        i: score for i, channel, score in found if (within is None or channel in within) and i not in version.deleted
+    }
+    return _Hits(scores=scores, full=len(read) >= asked)
 
 
 def _asked(sought: Sought) -> int:

@@ -15,6 +15,7 @@ from persona.adapters.lance import table as shape
 from persona.adapters.lance.keeping import Keeper
 from persona.adapters.lance.looking import Searched
 from persona.adapters.lance.opening import Opened, let_go, named_errors, open_place, place_of
+from persona.adapters.lance.pinning import pin
 from persona.adapters.lance.statistics import statistics_of
 from persona.adapters.lance.tidying import Litter, give_memory_back
 from persona.domain.chat import Message, MessageId, Recollection
@@ -63,6 +64,8 @@ class LanceMemory:
         # hold `_moving`. New rows can be added meanwhile.
         self._writing = asyncio.Lock()
         self._moving = asyncio.Lock()
+        self._still = asyncio.Event()
+        self._still.set()
         self._keeper = Keeper(self._place, helper_rows=helper_rows, clock=clock)
         self._opened: Opened | None = None
         self._litter = Litter(at=clock())
@@ -86,8 +89,11 @@ class LanceMemory:
         async with self._writing, self._moving:
             await self._let_go()
             opened = await open_place(self._place, space, now=self._now())
+            with named_errors("opening"):
+                if not opened.unindexed:
+                    await pin(opened)
             self._opened = opened
-            self._litter = Litter(commits=opened.fragments - 1, rows=opened.unindexed, at=self._clock())
+            self._litter = Litter.found(commits=opened.fragments - 1, unindexed=opened.unindexed, at=self._clock())
             return opened.contents.rows > 0
 
     async def close(self) -> None:
@@ -150,9 +156,7 @@ class LanceMemory:
                 done = await writing.unbroken(writing.embed(opened.table, opened.space, embedded))
             if done:
                 vectors = {one.text: one.vector for one in embedded}
-                for row in done:
-                    opened.contents.newest.embedded(row, vectors[row.text])
-                await opened.contents.locate(opened.table, [row.message_id for row in done])
+                opened.contents.newest.put(done, await opened.contents.take_in(done, vectors))
                 self._litter = self._litter.after(rows=len(done))
             return len(done)
 
@@ -172,10 +176,15 @@ class LanceMemory:
         with named_errors("tidying up"):
             async with self._moving:
                 opened = self._at_hand()
-                before = self._litter
-                await writing.unbroken(self._keeper.tidy(opened))
+                before, mark = self._litter, opened.contents.tail.mark()
+                self._still.clear()
+                try:
+                    await writing.unbroken(self._keeper.tidy(opened))
+                    await pin(opened)
+                finally:
+                    self._still.set()
+                opened.contents.tail.indexed(mark)
                 self._litter = self._litter.since(before, self._clock())
-                await opened.contents.locate_all(opened.table)
             if indexing:
                 await self._keeper.index_if_due(opened)
         await asyncio.to_thread(give_memory_back)
@@ -184,8 +193,7 @@ class LanceMemory:
         async with self._writing, self._moving:
             opened = self._at_hand()
             with named_errors("tidying up"):
-                moved = await writing.unbroken(writing.gather(opened.table))
-                await opened.contents.locate(opened.table, moved)
+                await writing.unbroken(writing.gather(opened.table))
             self._litter = self._litter.gathered()
         await asyncio.to_thread(give_memory_back)
 
@@ -219,8 +227,10 @@ class LanceMemory:
         async with self._writing, self._moving:
             opened = self._at_hand()
             with named_errors("purging"):
+                opened.contents.unpin(opened.contents.snapshot)
                 await writing.unbroken(self._keeper.purge(opened))
-                await opened.contents.locate_all(opened.table)
+                await pin(opened)
+                opened.contents.tail.indexed(opened.contents.tail.mark())
             self._litter = Litter(at=self._clock())
         await asyncio.to_thread(give_memory_back)
 
@@ -273,7 +283,7 @@ class LanceMemory:
         self._keeper.stop()
         await self._keeper.settle()
         if opened is not None:
-            let_go(opened.table, opened.connection)
+            let_go(*opened.handles, opened.table, opened.connection)
 
     async def _write(self, opened: Opened, plan: shape.Plan, vectors: "Mapping[str, NDArray[np.float32]]") -> None:
         """Delete what is gone or different, then add. Cut off between the two, a replay adds what is missing."""
@@ -286,14 +296,17 @@ class LanceMemory:
         doomed = [i for i in stored if i in plan.gone or stored[i] != plan.rows[i]]
         if doomed:
             await self._remove(opened.table, doomed)
-            contents.newest.remove(doomed)
+            contents.remove(doomed)
         if rows:
             contents.expect(rows)
+            documents = await contents.take_in(rows, vectors if opened.space is not None else {})
             batch = await asyncio.to_thread(shape.batch_of, rows, opened.space, vectors)
+            # What is added while it is tidied is in no index of the version that is searched afterwards.
+            await writing.patiently(self._still)
             await opened.table.add(batch)
-            contents.put(rows, vectors if opened.space is not None else {})
+            contents.newest.put(rows, documents)
+            contents.rows += len(rows)
             self._litter = self._litter.after(rows=len(rows))
-            await contents.locate(opened.table, [row.message_id for row in rows])
         if doomed or rows:
             await writing.sync(self._place)
         contents.newest_id = None if newest is None else max(newest, max(plan.rows, default=0))

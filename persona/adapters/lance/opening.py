@@ -17,6 +17,7 @@ from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, MatchQuery
 
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.contents import Contents, read_all
+from persona.adapters.lance.documents import Tokenizer
 from persona.adapters.lance.indexing import REFINE, column_indices, probes_for
 from persona.adapters.lance.ranking import query_words
 from persona.errors import MemoryIndexError
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 _INDEX_CACHE_BYTES = 128 << 20
 _METADATA_CACHE_BYTES = 64 << 20
 _ERROR_CHARACTERS = 200
+# Enough to tell common words from rare ones.
+_SAMPLED = 4_000
 _SOURCE_LINE = re.compile(r", \S+\.rs:\d+(?::\d+)?")
 
 LANCE_ERRORS = (RuntimeError, ValueError, OSError)
@@ -49,10 +52,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A table that works, and what is known of it; `unindexed` rows are searched, but slowly."""
+    """A table that works, and what is known of it; `unindexed` rows are searched, but slowly.
+
+    `handles` are two further ones, for the version that is searched and for the next.
+    """
 
     connection: AsyncConnection
     table: AsyncTable
+    handles: tuple[AsyncTable, AsyncTable]
     name: str
     space: VectorSpace | None
     contents: Contents
@@ -190,16 +197,27 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, lan
     if rows:
         await _search_for_samples(table, rows, space)
     statistics: Any = await table.stats()  # a dict, whatever its annotation says
-    indexed = await table.index_stats("text_idx")
+    unindexed = await _unindexed(table)
+    offsets = sorted({rows * part // _SAMPLED for part in range(_SAMPLED)}) if rows else []
+    sample = (await table.take_offsets(offsets).select(["text"]).to_arrow())["text"].to_pylist() if rows else []
+    contents = await asyncio.to_thread(Contents, read, sample, Tokenizer(language), whole=not unindexed)
     return Opened(
         connection=connection,
         table=table,
         name=name,
         space=space,
-        contents=await asyncio.to_thread(Contents, read),
+        handles=(await connection.open_table(name), await connection.open_table(name)),
+        contents=contents,
         fragments=statistics["fragment_stats"]["num_fragments"],
-        unindexed=indexed.num_unindexed_rows if indexed else rows,
+        unindexed=unindexed,
     )
+
+
+async def _unindexed(table: AsyncTable) -> int:
+    """Return how many rows an index does not know, of words or of vectors."""
+    names = [one.name for one in await table.list_indices() if {"text", shape.VECTOR} & set(one.columns)]
+    found = [await table.index_stats(name) for name in names]
+    return max((one.num_unindexed_rows for one in found if one is not None), default=0)
 
 
 async def _make_missing_indices(table: AsyncTable, language: str) -> None:

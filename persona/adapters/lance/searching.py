@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.looking import Found, Searched, Sought, look
+from persona.adapters.lance.at_hand import Sought
+from persona.adapters.lance.looking import Found, Searched, look
 from persona.adapters.lance.opening import LANCE_ERRORS
 from persona.adapters.lance.ranking import Ranked, query_words, ranked
 from persona.domain.chat import ChannelId
@@ -72,9 +73,12 @@ async def search(searched: Searched, query: MemoryQuery, *, read: Reader, now: d
 
 async def _search(asked: _Search, sought: Sought) -> tuple[list[Match], bool]:
     """Search once; when files or rows of the version at hand are gone, look at the latest one and search again."""
+    contents = asked.searched.contents
+    snapshot = contents.snapshot
     try:
         return await _search_once(asked, sought)
     except (*LANCE_ERRORS, LookupError):
+        contents.unpin(snapshot)
         await asked.searched.table.checkout_latest()  # type: ignore[no-untyped-call]
         return await _search_once(asked, sought)
 

@@ -4,7 +4,7 @@ import ctypes
 import sys
 from dataclasses import dataclass, replace
 
-_COMMITS = 16
+_COMMITS = 64
 _ROWS = 1_000
 _SECONDS = 86_400.0
 
@@ -13,15 +13,20 @@ _SECONDS = 86_400.0
 class Litter:
     """What has piled up, `at` (the last tidying) a time on the monotonic clock.
 
-    Every commit leaves a fragment (0.14 ms more a search): gathering the small ones costs some 50 ms. Every unindexed
-    row is searched word by word (a thousand cost about 5 ms), and versions that were replaced stay on disk, until
-    tidying up: seconds of another process.
+    Every commit leaves a fragment, some files: gathering the small ones costs some 50 ms. Rows that no index knows are
+    searched in memory (a thousand cost half a millisecond), and versions that were replaced stay on disk, until tidying
+    up: seconds of another process.
     """
 
     commits: int = 0
     rows: int = 0
     old_versions: bool = False
     at: float
+
+    @classmethod
+    def found(cls, *, commits: int, unindexed: int, at: float) -> "Litter":
+        """Return what there is at the start: what an earlier run left unindexed, however little, is due at once."""
+        return cls(commits=commits, rows=max(unindexed, _ROWS) if unindexed else 0, at=at)
 
     def after(self, *, rows: int) -> "Litter":
         """Return what there is after one more commit."""

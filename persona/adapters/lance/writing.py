@@ -1,6 +1,7 @@
 """Writes to the table and reads of whole rows; each write is one commit, whole or not at all."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import sys
@@ -23,6 +24,7 @@ _FRAGMENT_SHIFT = 32
 _LEAST_FRAGMENTS = 2
 _MOST_GATHERED = 20_000
 _STEP = 2
+_PATIENCE_SECONDS = 3.0
 
 
 async def stored(table: AsyncTable, ids: Sequence[int]) -> dict[int, shape.Row]:
@@ -57,8 +59,8 @@ async def embed(table: AsyncTable, space: VectorSpace, embedded: Sequence[Embedd
     return same
 
 
-async def gather(table: AsyncTable, *, whole_tail: bool = False) -> list[int]:
-    """Make one fragment of the small ones, in one commit; return the messages that were moved.
+async def gather(table: AsyncTable, *, whole_tail: bool = False) -> None:
+    """Make one fragment of the small ones, in one commit.
 
     LanceDB's own compaction would write the whole table anew, however little there is to compact. The smallest come
     first, larger ones only where about as much has been gathered, so that no row is moved again and again; with
@@ -70,14 +72,13 @@ async def gather(table: AsyncTable, *, whole_tail: bool = False) -> list[int]:
     order = np.argsort(counts, kind="stable")
     chosen = order[:-1] if whole_tail else order[: _geometric(counts[order].tolist())]
     if len(chosen) < _LEAST_FRAGMENTS or int(counts[chosen].sum()) > _MOST_GATHERED:
-        return []
-    ids: list[int] = read["message_id"].to_numpy()[np.isin(fragments, numbers[chosen])].tolist()
+        return
+    ids = read["message_id"].to_numpy()[np.isin(fragments, numbers[chosen])].tolist()
     moved = pa.concat_tables([
         await table.query().where(f"message_id IN ({shape.id_list(part)})").to_arrow() for part in slices(ids)
     ])  # fmt: skip
     # A message that waits for its vector has none, which is as it should be.
     await table.merge_insert("message_id").when_matched_update_all().execute(moved, on_bad_vectors="null")
-    return ids
 
 
 def _geometric(counts: Sequence[int]) -> int:
@@ -107,6 +108,13 @@ def _sync_file_system(folder: str) -> None:
             raise OSError(code, os.strerror(code), folder)
     finally:
         os.close(handle)
+
+
+async def patiently(still: asyncio.Event) -> None:
+    """Wait until nothing is under way, though not long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await still.wait()
 
 
 def slices(ids: Sequence[int]) -> list[Sequence[int]]:
