@@ -28,8 +28,8 @@ def folder(tmp_path):
 
 
 @asynccontextmanager
-async def opened(folder, name=MODEL):
-    embedder = FastEmbedder(model_folder(name, folder), threads=1)
+async def opened(folder, name=MODEL, *, threads=2):
+    embedder = FastEmbedder(model_folder(name, folder), threads=threads)
     await embedder.open()
     try:
         yield embedder
@@ -127,7 +127,7 @@ def test_a_question_overtakes_what_is_embedded_in_the_background(folder, monkeyp
                 await asyncio.sleep(0.005)
             before = len(batches)
             await embedder.embed_query("cat")
-            assert len(batches) - before <= 2
+            assert len(batches) - before <= 4
             assert done == []
             await asyncio.gather(*background)
 
@@ -149,6 +149,50 @@ def test_the_event_loop_goes_on_meanwhile(folder, monkeypatch):
             await embedder.embed(["cat soup"] * 10)
         assert threads
         assert threading.main_thread() not in threads
+
+    asyncio.run(main())
+
+
+def test_each_thread_does_a_batch_of_its_own_and_no_more_are_under_way(folder, monkeypatch):
+    together = threading.Barrier(3, timeout=20)
+    calls, under_way = itertools.count(), []
+    vectors = TextModel.vectors
+    seen = []
+
+    def counted(self, texts):
+        under_way.append(texts)
+        seen.append(len(under_way))
+        if next(calls) < 3:
+            together.wait()
+        under_way.remove(texts)
+        return vectors(self, texts)
+
+    async def main():
+        async with opened(folder, threads=3) as embedder:
+            monkeypatch.setattr(TextModel, "vectors", counted)
+            texts = [f"cat soup {number} " * 30 for number in range(12)]
+            alone = [await embedder.embed_query(text) for text in texts]
+            assert np.allclose(await embedder.embed(texts), alone, atol=1e-5)
+
+    asyncio.run(main())
+    assert max(seen) == 3
+
+
+def test_a_failure_in_the_background_is_told_as_it_is_and_ends_the_rest(folder, monkeypatch):
+    calls = []
+
+    def broken(self, texts):
+        calls.append(len(texts))
+        raise EmbedderError("the model is tired")
+
+    async def main():
+        async with opened(folder) as embedder:
+            with monkeypatch.context() as patched:
+                patched.setattr(TextModel, "vectors", broken)
+                with pytest.raises(EmbedderError, match="tired"):
+                    await embedder.embed([f"cat soup {number} " * 30 for number in range(100)])
+            assert len(calls) <= 4
+            assert (await embedder.embed(["cat"])).shape == (1, DIMENSIONS)
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ batches in the order of the messages are mostly padding.
 
 from collections.abc import Iterator, Sequence
 
-TOKENS_AT_ONCE = 512
+TOKENS_AT_ONCE = 256
 """Tokens of one batch, with padding: more are not faster on a CPU, and a question waits for as long as one takes."""
 
 

@@ -1,7 +1,7 @@
-"""Makes vectors of texts with a fastembed model on a thread of its own: questions first, the rest in small batches."""
+"""Makes vectors of texts with a fastembed model on threads of its own: questions first, the rest in small batches."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +25,8 @@ _TEXTS_TO_MEASURE = 128
 class FastEmbedder:
     """Implements `Embedder`.
 
-    The thread does one small batch after the other; a question waits for the batch at hand and overtakes the rest,
+    Each thread does one small batch after the other by itself: a model this small gains little (1.6 times with two
+    threads) where several share a batch. A question waits for the first thread that is free and overtakes the rest,
     since whoever embeds in the background asks for the next batch only after the last one. Of those in the background
     one is served at a time: the others wait in line.
     """
@@ -54,10 +55,10 @@ class FastEmbedder:
         Raises:
             EmbedderError: it is not there, damaged, or not the model that the settings name.
         """
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="embedding")
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="embedding")
         try:
             self._version = await self._run(self._folder.version)
-            self._model = await self._run(partial(try_model, self._folder, threads=self._threads))
+            self._model = await self._run(partial(try_model, self._folder))
         except BaseException:
             await self.close()
             raise
@@ -78,8 +79,13 @@ class FastEmbedder:
         unique = list(places)
         vectors = np.empty((len(unique), self.dimensions), dtype=np.float32)
         async with self._turn:
-            for batch in batches_by_length(await self._lengths(unique)):
-                vectors[list(batch)] = await self._vectors([unique[place] for place in batch])
+            batches = batches_by_length(await self._lengths(unique))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._threads):
+                        group.create_task(self._fill(vectors, unique, batches))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
         return vectors[[places[text] for text in texts]] if len(unique) < len(texts) else vectors
 
     async def embed_query(self, text: str) -> "NDArray[np.float32]":
@@ -101,9 +107,13 @@ class FastEmbedder:
             lengths += await self._run(partial(model.lengths, part))
         return lengths
 
-    async def _vectors(self, texts: Sequence[str]) -> "NDArray[np.float32]":
+    async def _fill(
+        self, vectors: "NDArray[np.float32]", texts: Sequence[str], batches: Iterator[tuple[int, ...]]
+    ) -> None:
+        """Put the vectors of texts in their places, batch by batch, as long as there are any."""
         model = self._opened()
-        return await self._run(partial(model.vectors, texts))
+        for batch in batches:
+            vectors[list(batch)] = await self._run(partial(model.vectors, [texts[place] for place in batch]))
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._executor is None:

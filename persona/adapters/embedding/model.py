@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class TextModel:
-    """Makes vectors of texts, on the thread that calls it.
+    """Makes vectors of texts, on the thread that calls it; several may call at the same time.
 
     Raises:
         EmbedderError: the files are damaged, or do not go together.
     """
 
-    def __init__(self, folder: ModelFolder, *, threads: int) -> None:
+    def __init__(self, folder: ModelFolder) -> None:
         self._name = folder.name
         with _explained(f"the embedding model in {folder.path} cannot be loaded", cure=PULL):
             # With a path of its own fastembed never looks at the network or at its cache in the temporary folder.
-            self._model = TextEmbedding(folder.name, threads=threads, specific_model_path=str(folder.path))
+            self._model = TextEmbedding(folder.name, threads=1, specific_model_path=str(folder.path))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens the model makes of each text.
@@ -58,13 +58,13 @@ class TextModel:
         return _explained(f"the embedding model {self._name} failed", cure=f"if it fails again, {PULL}")
 
 
-def try_model(folder: ModelFolder, *, threads: int = 1) -> TextModel:
+def try_model(folder: ModelFolder) -> TextModel:
     """Load a model and ask it for a vector: only its answer tells whether it is the one that its name promises.
 
     Raises:
         EmbedderError: it is damaged, or another model.
     """
-    model = TextModel(folder, threads=threads)
+    model = TextModel(folder)
     found = model.vectors(["hello"]).shape[1]
     if found != folder.dimensions:
         raise EmbedderError(

@@ -156,6 +156,9 @@ class Helper:
             self._process = process
             if self._stopped:
                 process.kill()
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):  # before its imports, which are most of its work
+                    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
             assert process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
             assert process.stdout is not None  # noqa: S101
             with contextlib.suppress(BrokenPipeError):
@@ -185,8 +188,6 @@ def main() -> int:
     """Do the one task that standard input names; the last line printed says what went wrong."""
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
     try:
         asyncio.run(_obey(order))
     except MemoryIndexError as error:
