@@ -17,7 +17,7 @@ from persona.adapters.lance.looking import Searched
 from persona.adapters.lance.opening import Opened, let_go, named_errors, open_place, place_of
 from persona.adapters.lance.pinning import pin
 from persona.adapters.lance.statistics import statistics_of
-from persona.adapters.lance.tidying import Litter, give_memory_back
+from persona.adapters.lance.tidying import Litter, give_memory_back, return_large_blocks
 from persona.domain.chat import Message, MessageId, Recollection
 from persona.errors import MemoryIndexError
 from persona.ports import Embedded, Match, MemoryChange, MemoryQuery, MemoryStats, VectorSpace, Waiting
@@ -86,6 +86,7 @@ class LanceMemory:
         Raises:
             MemoryIndexError: not even a new table can be made.
         """
+        return_large_blocks()
         async with self._writing, self._moving:
             await self._let_go()
             opened = await open_place(self._place, space, now=self._now())
