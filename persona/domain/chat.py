@@ -37,6 +37,9 @@ class MessageKind(StrEnum):
     SYSTEM = "system"
 
 
+_TALK = frozenset({MessageKind.DEFAULT, MessageKind.REPLY, MessageKind.FORWARD})
+
+
 class TombstoneReason(StrEnum):
     """Why a message is gone; a forgotten one must never come back."""
 
@@ -97,7 +100,7 @@ class Message:
     @property
     def is_talk(self) -> bool:
         """Whether a person said this (commands and system notices are not talk)."""
-        return self.kind in {MessageKind.DEFAULT, MessageKind.REPLY, MessageKind.FORWARD}
+        return self.kind in _TALK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

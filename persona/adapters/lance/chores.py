@@ -29,13 +29,13 @@ from persona.errors import MemoryIndexError
 # Versions younger than this may be in use by a search that is under way.
 _CLEANUP_AGE = timedelta(minutes=10)
 _NICE = 19
-_FEW_FRAGMENTS = 64
 _FAILED = 1
 
 
 class Chore(StrEnum):
     """What there is to do."""
 
+    FIRST = "make the first indices"
     TIDY = "tidy"
     INDEX = "index"
     PURGE = "purge"
@@ -43,7 +43,7 @@ class Chore(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One piece of work on a table; `index` is the name of the vector index to make."""
+    """One piece of work on a table; `index` is the name of the vector index to make, if any."""
 
     chore: Chore
     table: str
@@ -58,34 +58,35 @@ async def perform(task: Task, table: AsyncTable, place: Place) -> None:
         RuntimeError, ValueError, OSError: LanceDB failed.
     """
     match task.chore:
+        case Chore.FIRST:
+            await _make_first(table, place, task.index)
         case Chore.TIDY:
-            await _tidy(table, place)
+            await _tidy(table)
         case Chore.INDEX:
             await _index(table, task.index)
         case Chore.PURGE:
             await purge_table(table, place)
 
 
-async def _tidy(table: AsyncTable, place: Place) -> None:
+async def _make_first(table: AsyncTable, place: Place, index: str) -> None:
+    """Make the indices of a table that has been filled, the one of vectors beside the others: none needs every core."""
+
+    async def columns() -> None:
+        for column, config in column_indices(place.language).items():
+            await table.create_index(column, config=config, replace=True)
+
+    await asyncio.gather(columns(), *([_index(table, index)] if index else []))
+
+
+async def _tidy(table: AsyncTable) -> None:
     """Compact, index what is new, delete old versions.
 
     Compacting writes the whole table anew: LanceDB merges all neighbours below a million rows that are indexed alike,
-    and has no setting for it. So what was filled in large batches is indexed as it is, and a tail that is short is made
-    one fragment beforehand, which is not indexed and has no neighbour alike: a second's work instead of ten.
+    and has no setting for it. So a tail that is short is made one fragment beforehand, which is not indexed and has no
+    neighbour alike: a second's work instead of ten.
     """
-    indexed = await table.index_stats("text_idx")
-    few = await _fragments(table) <= _FEW_FRAGMENTS
-    if indexed is not None and indexed.num_indexed_rows == 0 and few:
-        for column, config in column_indices(place.language).items():
-            await table.create_index(column, config=config, replace=True)
-        return
     await gather(table, whole_tail=True)
     await table.optimize(cleanup_older_than=_CLEANUP_AGE)
-
-
-async def _fragments(table: AsyncTable) -> int:
-    statistics: Any = await table.stats()  # a dict, whatever its annotation says
-    return int(statistics["fragment_stats"]["num_fragments"])
 
 
 async def _index(table: AsyncTable, name: str) -> None:

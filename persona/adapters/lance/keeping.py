@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import structlog
+from lancedb import AsyncTable
 
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.chores import Chore, Helper, Task, perform
@@ -15,6 +17,7 @@ from persona.errors import MemoryIndexError
 log = structlog.get_logger(__name__)
 
 _PAUSE_AFTER_FAILURE_SECONDS = 600.0
+_FEW_FRAGMENTS = 64
 
 
 class Keeper:
@@ -34,9 +37,16 @@ class Keeper:
         """Whether an index is being made."""
         return self._indexing is not None and not self._indexing.done()
 
-    async def tidy(self, opened: Opened) -> None:
-        """Compact, index what is new, delete old versions."""
-        await self._do(self._tidier, Task(chore=Chore.TIDY, table=opened.name), opened)
+    async def tidy(self, opened: Opened, *, indexing: bool) -> None:
+        """Compact, index what is new, delete old versions.
+
+        What was filled in large batches is left as it is and indexed; its vectors at once, if they may be (`indexing`).
+        """
+        task = Task(chore=Chore.TIDY, table=opened.name)
+        if await _filled(opened.table):
+            index = await self._due(opened) if indexing else None
+            task = Task(chore=Chore.FIRST, table=opened.name, index=index or "")
+        await self._do(self._tidier, task, opened)
 
     async def purge(self, opened: Opened) -> None:
         """Take what was removed out of every file."""
@@ -44,16 +54,22 @@ class Keeper:
 
     async def index_if_due(self, opened: Opened) -> None:
         """Begin to make a vector index where the policy wants one."""
-        if opened.space is None or self.indexing or self._clock() < self._not_before:
+        if self.indexing or self._clock() < self._not_before:
             return
+        name = await self._due(opened)
+        if name is not None:
+            task = Task(chore=Chore.INDEX, table=opened.name, index=name)
+            self._indexing = asyncio.get_running_loop().create_task(self._index(task, opened), name="index vectors")
+
+    async def _due(self, opened: Opened) -> str | None:
+        """Return the name of the vector index that is to be made now."""
+        if opened.space is None:
+            return None
         vectors = await opened.table.count_rows(f"{shape.EMBEDDED} = true")
         present = vector_index({entry.name: entry.columns[0] for entry in await opened.table.list_indices()})
         statistics = await opened.table.index_stats(present.name) if present is not None else None
         parts = (statistics.num_indices or 1) if statistics is not None else 1
-        name = wanted_index(vectors, present, parts=parts)
-        if name is not None:
-            task = Task(chore=Chore.INDEX, table=opened.name, index=name)
-            self._indexing = asyncio.get_running_loop().create_task(self._index(task, opened), name="index vectors")
+        return wanted_index(vectors, present, parts=parts)
 
     async def settle(self) -> None:
         """Wait until no index is being made."""
@@ -90,3 +106,11 @@ class Keeper:
             await perform(task, opened.table, self._place)
             return
         await opened.table.checkout_latest()  # type: ignore[no-untyped-call]
+
+
+async def _filled(table: AsyncTable) -> bool:
+    """Whether nothing is indexed yet and rows are in so few fragments that they need no compacting."""
+    indexed = await table.index_stats("text_idx")
+    statistics: Any = await table.stats()  # a dict, whatever its annotation says
+    few = statistics["fragment_stats"]["num_fragments"] <= _FEW_FRAGMENTS
+    return indexed is not None and indexed.num_indexed_rows == 0 and few

@@ -180,7 +180,7 @@ class LanceMemory:
                 before, mark = self._litter, opened.contents.tail.mark()
                 self._still.clear()
                 try:
-                    await writing.unbroken(self._keeper.tidy(opened))
+                    await writing.unbroken(self._keeper.tidy(opened, indexing=indexing))
                     await pin(opened)
                 finally:
                     self._still.set()

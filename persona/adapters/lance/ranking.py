@@ -147,6 +147,8 @@ def _trimmed(piece: str) -> str:
 
     Marks (category M) stay: in many scripts they are the vowels.
     """
+    if piece.isalnum():
+        return piece
     start, end = 0, len(piece)
     while start < end and unicodedata.category(piece[start])[0] in "PSZC":
         start += 1

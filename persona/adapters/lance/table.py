@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ def batch_of(
     rows: Sequence[Row], space: VectorSpace | None = None, vectors: "Mapping[str, Vector] | None" = None
 ) -> pa.RecordBatch:
     """Return rows as one Arrow batch in the schema of a space, with the vectors that are known by text."""
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in COLUMNS]
+    columns = [pa.array(list(map(attrgetter(field.name), rows)), type=field.type) for field in COLUMNS]
     schema = schema_of(space)
     if space is not None:
         known = vectors or {}
@@ -308,4 +309,4 @@ def _delete(path: Path) -> None:
 
 
 def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from persona.adapters.sqlite.channels import ids_json
-from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, clean_text, from_micros, load_message, people_in, to_micros
+from persona.adapters.sqlite.rows import (
+    MESSAGE_COLUMNS,
+    Row,
+    clean_text,
+    from_micros,
+    load_message,
+    people_in,
+    to_micros,
+)
 from persona.domain.chat import Author, AuthorId, GuildId, Message
 from persona.domain.consent import Choice, Entry, Scope, Source
 
@@ -71,7 +79,7 @@ def counts_of(author_id: AuthorId, connection: sqlite3.Connection) -> Mapping[st
 
 def messages_of(author_id: AuthorId, after: int, limit: int, connection: sqlite3.Connection) -> list[Message]:
     """Return up to `limit` messages of a person above an id, in order."""
-    rows = connection.execute(_SAID_BY, (author_id, after, limit)).fetchall()
+    rows = [Row._make(row) for row in connection.execute(_SAID_BY, (author_id, after, limit))]
     people = _authors(connection.execute(_PEOPLE, (ids_json(people_in(rows)),)).fetchall())
     return [load_message(row, people) for row in rows]
 

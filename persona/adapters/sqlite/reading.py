@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from persona.adapters.sqlite.channels import ids_json
-from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, load_message, people_in
+from persona.adapters.sqlite.rows import MESSAGE_COLUMNS, Row, load_message, people_in
 from persona.domain.chat import Author, AuthorId, ChannelId, Message, MessageId, Reaction
 from persona.ports import MemoryChange, MemoryOp
 
@@ -68,11 +68,12 @@ def reactions_to(ids: Collection[MessageId], connection: sqlite3.Connection) -> 
 def memory_changes(limit: int, after: int, connection: sqlite3.Connection) -> list[MemoryChange]:
     """Return the oldest unconfirmed changes; what was removed since it was queued is a removal."""
     queued = connection.execute(_CHANGES, (after, max(limit, 0))).fetchall()
-    wanted = {MessageId(message_id) for _, message_id, op in queued if op == MemoryOp.PUT.value}
+    put = MemoryOp.PUT.value
+    wanted = {MessageId(message_id) for _, message_id, op in queued if op == put}
     messages = messages_by_id(wanted, connection) if wanted else {}
     changes = []
     for sequence, message_id, op in queued:
-        message = messages.get(message_id) if op == MemoryOp.PUT.value else None
+        message = messages.get(message_id) if op == put else None
         kind = MemoryOp.REMOVE if message is None else MemoryOp.PUT
         changes.append(MemoryChange(sequence=sequence, message_id=message_id, op=kind, message=message))
     return changes
@@ -85,8 +86,9 @@ def memory_changes_pending(connection: sqlite3.Connection) -> int:
 
 
 def _load(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[Message]:
-    authors = _authors(connection, people_in(rows)) if rows else {}
-    return [load_message(row, authors) for row in rows]
+    named = [Row._make(row) for row in rows]
+    authors = _authors(connection, people_in(named)) if named else {}
+    return [load_message(row, authors) for row in named]
 
 
 def _authors(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Author]:

@@ -145,29 +145,28 @@ def merged(stored: Row, new: Row, *, whole: bool = False) -> Row | None:
     return None if result == stored else result
 
 
-def load_message(row: Sequence[object], authors: Mapping[int, Author]) -> Message:
+def load_message(row: Row, authors: Mapping[int, Author]) -> Message:
     """Return the message of a row; people without a row of their own go by their id."""
-    data = Row._make(row)
-    mentions = json.loads(data.mentions) if data.mentions else ()
+    mentions = json.loads(row.mentions) if row.mentions else ()
     return Message(
-        id=MessageId(data.id),
-        channel_id=ChannelId(data.channel_id),
-        author=_author(data.author_id, authors),
-        content=data.content,
-        created_at=from_micros(data.created_at),
-        kind=MessageKind(data.kind),
-        edited_at=None if data.edited_at is None else from_micros(data.edited_at),
-        reply_to=None if data.reply_to is None else MessageId(data.reply_to),
-        mentions=tuple(_author(author_id, authors) for author_id in mentions),
-        attachments=_load_attachments(data.attachments) if data.attachments else (),
-        pinned=bool(data.pinned),
+        id=MessageId(row.id),
+        channel_id=ChannelId(row.channel_id),
+        author=_author(row.author_id, authors),
+        content=row.content,
+        created_at=from_micros(row.created_at),
+        kind=MessageKind(row.kind),
+        edited_at=None if row.edited_at is None else from_micros(row.edited_at),
+        reply_to=None if row.reply_to is None else MessageId(row.reply_to),
+        mentions=tuple([_author(author_id, authors) for author_id in mentions]) if mentions else (),
+        attachments=_load_attachments(row.attachments) if row.attachments else (),
+        pinned=bool(row.pinned),
     )
 
 
-def people_in(rows: Iterable[Sequence[object]]) -> set[int]:
+def people_in(rows: Iterable[Row]) -> set[int]:
     """Return the ids of everyone who wrote or is mentioned in rows of messages."""
     people: set[int] = set()
-    for row in map(Row._make, rows):
+    for row in rows:
         people.add(row.author_id)
         if row.mentions:
             people.update(json.loads(row.mentions))

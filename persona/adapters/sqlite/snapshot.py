@@ -1,7 +1,7 @@
 """`Snapshot`: one state of the database, read from beginning to end while the persona goes on writing."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,15 +119,15 @@ class Snapshot:
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(_IN_CHANNEL, (channel_id,))
             while rows := cursor.fetchmany(_BATCH):
-                yield from self._with_rest(rows)
+                yield from self._with_rest([Row._make(row) for row in rows])
 
     def message(self, message_id: MessageId) -> Stored | None:
         """Return one message, None when it is not stored."""
         row = self._connection.execute(_ONE, (message_id,)).fetchone()
-        return None if row is None else next(iter(self._with_rest([row])))
+        return None if row is None else next(iter(self._with_rest([Row._make(row)])))
 
-    def _with_rest(self, rows: list[tuple[object, ...]]) -> Iterator[Stored]:
-        ids = ids_json([Row._make(row).id for row in rows])
+    def _with_rest(self, rows: Sequence[Row]) -> Iterator[Stored]:
+        ids = ids_json([row.id for row in rows])
         reactions: dict[int, dict[str, int]] = {}
         for message_id, emoji, number in self._connection.execute(_REACTIONS, (ids,)):
             reactions.setdefault(message_id, {})[emoji] = number
