@@ -72,7 +72,7 @@ def test_the_order_is_that_of_the_pure_functions(by_words, by_vector, now_hours)
     created = {i: round(snowflake_time(i).timestamp() * 1000) for i in sorted({*words, *similar}, reverse=True)}
     stages = [list(stage) for stage in (words, similar) if stage]
     expected = best_first(stages, created, now_ms=now.timestamp() * 1000)
-    found = ranked(words, similar, now_ms=now.timestamp() * 1000)
+    found = list(ranked(words, similar, now_ms=now.timestamp() * 1000))
     assert [(one.message_id, one.score) for one in found] == expected
     for one in found:
         assert one.word_rank == (list(words).index(one.message_id) + 1 if one.message_id in words else None)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from persona.adapters.lance.contents import Contents
-from persona.adapters.lance.documents import Document, by_words, cosines
-from persona.adapters.lance.tail import stacked
+from persona.adapters.lance.documents import Document, Stacked, by_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,9 +62,7 @@ def in_memory(contents: Contents, sought: Sought, recent: Sequence[Document], *,
             words.append(contents.tail.words(tokens, contents.statistics, fits=fits, limit=limit))
             full = len(words[-1]) >= limit
     if sought.vector is not None:
-        having = [one for one in recent if one.vector is not None]
-        nearest = cosines(stacked(having), sought.vector)[:limit]
-        similar.append({having[at].message_id: cosine for at, cosine in nearest})
+        similar.append(Stacked(recent).by_vector(sought.vector, limit))
         if tail:
             similar.append(contents.tail.similar(sought.vector, fits=fits, limit=limit))
             full |= len(similar[-1]) >= limit

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,7 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Document:
-    """A message: how often it has which word, and its vector where that is known."""
+    """A message: how often it has which word, and its vector (unit length) where that is known."""
 
     message_id: int
     channel_id: int
@@ -51,6 +52,9 @@ class Document:
     words: Mapping[str, int]
     length: int
     vector: "Vector | None" = None
+
+
+Fits = Callable[[Document], bool]
 
 
 def document_of(row: shape.Row, tokens: Sequence[str], vector: "Vector | None") -> Document:
@@ -61,7 +65,7 @@ def document_of(row: shape.Row, tokens: Sequence[str], vector: "Vector | None") 
         author_id=row.author_id,
         words=Counter(tokens),
         length=len(tokens),
-        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        vector=None if vector is None else _unit(np.asarray(vector, dtype=np.float32)),
     )
 
 
@@ -107,23 +111,32 @@ def by_words(
     weights, mean = statistics.weights(tokens), statistics.mean_length()
     scores: dict[int, float] = {}
     for document in documents:
-        if weights.keys().isdisjoint(document.words):
-            continue
-        room = _K1 * (1.0 - _B + _B * document.length / mean)
-        found = ((weight, document.words.get(token, 0)) for token, weight in weights.items())
-        scores[document.message_id] = sum(weight * (_K1 + 1.0) * often / (often + room) for weight, often in found)
+        score, room = 0.0, _K1 * (1.0 - _B + _B * document.length / mean)
+        for token in weights.keys() & document.words.keys():
+            often = document.words[token]
+            score += weights[token] * (_K1 + 1.0) * often / (often + room)
+        if score:
+            scores[document.message_id] = score
     best = sorted(scores.items(), key=lambda item: (-item[1], -item[0]))[:limit]
     return dict(best)
 
 
-def cosines(vectors: "NDArray[np.float32]", vector: "Vector") -> list[tuple[int, float]]:
-    """Return the row numbers and cosines of vectors (one a row), the nearest first."""
-    if not len(vectors):
-        return []
-    lengths = np.linalg.norm(vectors, axis=1) * float(np.linalg.norm(vector))
-    found = (vectors @ vector) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    order = np.argsort(-found, kind="stable")
-    return list(zip(order.tolist(), found[order].tolist(), strict=True))
+class Stacked:
+    """Documents that have a vector, with their vectors one a row."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        having = [(one, one.vector) for one in documents if one.vector is not None]
+        self._documents = [one for one, _ in having]
+        self._vectors = np.stack([vector for _, vector in having]) if having else None
+
+    def by_vector(self, vector: "Vector", limit: int, *, fits: Fits | None = None) -> dict[int, float]:
+        """Return the cosines of those nearest to a vector (of those that fit), by id, the nearest first."""
+        if self._vectors is None:
+            return {}
+        cosines = self._vectors @ _unit(vector)
+        nearest = ((self._documents[at], float(cosines[at])) for at in np.argsort(-cosines, kind="stable"))
+        fitting = ((one.message_id, cosine) for one, cosine in nearest if fits is None or fits(one))
+        return dict(islice(fitting, limit))
 
 
 def _vectors_in(read: pa.Table) -> "dict[int, Vector]":
@@ -134,6 +147,11 @@ def _vectors_in(read: pa.Table) -> "dict[int, Vector]":
         return {}
     numbers = column.take(pa.array(present)).flatten().to_numpy().reshape(len(present), -1)
     return {int(at): np.array(row) for at, row in zip(present, numbers, strict=True)}
+
+
+def _unit(vector: "Vector") -> "Vector":
+    length = float(vector @ vector) ** 0.5
+    return vector / np.float32(length) if length else vector
 
 
 def _bare(word: str) -> str:

@@ -109,8 +109,8 @@ class Ranked:
     age_factor: float
 
 
-def ranked(words: Mapping[int, float], similar: Mapping[int, float], *, now_ms: float) -> list[Ranked]:
-    """Return what the stages found, best first, as `persona.domain.recall` ranks it.
+def ranked(words: Mapping[int, float], similar: Mapping[int, float], *, now_ms: float) -> Iterator[Ranked]:
+    """Yield what the stages found, best first, as `persona.domain.recall` ranks it.
 
     `words` and `similar` (empty for a search without a vector) are scores by message id, best first.
     """
@@ -119,18 +119,17 @@ def ranked(words: Mapping[int, float], similar: Mapping[int, float], *, now_ms: 
     by_words, by_vector, newest = (
         {message_id: rank for rank, message_id in enumerate(keys, start=1)} for keys in (words, similar, created)
     )
-    return [
-        Ranked(
+    for message_id, score in best_first(stages, created, now_ms=now_ms):
+        age_ms = now_ms - created[message_id]
+        yield Ranked(
             message_id=message_id,
             score=score,
             word_rank=by_words.get(message_id),
             vector_rank=by_vector.get(message_id),
             recency_rank=newest[message_id],
-            age_days=max(now_ms - created[message_id], 0.0) / _MILLISECONDS_PER_DAY,
-            age_factor=age_factor(now_ms - created[message_id]),
+            age_days=max(age_ms, 0.0) / _MILLISECONDS_PER_DAY,
+            age_factor=age_factor(age_ms),
         )
-        for message_id, score in best_first(stages, created, now_ms=now_ms)
-    ]
 
 
 def _within_bounds(candidates: Iterable[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.at_hand import Sought
@@ -91,8 +92,7 @@ async def _search_once(asked: _Search, sought: Sought) -> tuple[list[Match], boo
     at_once = wanted * 2 if sought.exclude_authors else wanted
     read: dict[int, shape.Row] = {}
     top: list[Ranked] = []
-    while order and len(top) < wanted:
-        part, order = order[:at_once], order[at_once:]
+    while len(top) < wanted and (part := list(islice(order, at_once))):
         read |= await asked.read([one.message_id for one in part])
         top += [one for one in part if _may_be_told(read.get(one.message_id), asked.query)]
     top = top[:wanted]

@@ -1,18 +1,15 @@
 """The messages that the table's indices do not know yet, searched in memory: the table would look row by row."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from persona.adapters.lance.documents import Document, Statistics, by_words, cosines
+from persona.adapters.lance.documents import Document, Fits, Stacked, Statistics, by_words
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Vector = NDArray[np.float32]
-
-Fits = Callable[[Document], bool]
 
 _MOST = 4_000
 
@@ -30,7 +27,7 @@ class Tail:
         self._written: dict[int, tuple[int, Document]] = {}
         self._deleted: dict[int, int] = {}
         self._having: dict[str, set[int]] = {}
-        self._stacked: tuple[list[Document], NDArray[np.float32]] | None = None
+        self._stacked: Stacked | None = None
 
     @property
     def whole(self) -> bool:
@@ -89,16 +86,8 @@ class Tail:
     def similar(self, vector: "Vector", *, fits: Fits, limit: int) -> dict[int, float]:
         """Return the cosines of what a vector finds among the fitting, the nearest first."""
         if self._stacked is None:
-            documents = [document for _, document in self._written.values() if document.vector is not None]
-            self._stacked = documents, stacked(documents)
-        documents, vectors = self._stacked
-        found: dict[int, float] = {}
-        for at, cosine in cosines(vectors, vector):
-            if fits(documents[at]):
-                found[documents[at].message_id] = cosine
-                if len(found) >= limit:
-                    break
-        return found
+            self._stacked = Stacked(document for _, document in self._written.values())
+        return self._stacked.by_vector(vector, limit, fits=fits)
 
     def _keep(self, written: dict[int, tuple[int, Document]]) -> None:
         self._written = written
@@ -107,9 +96,3 @@ class Tail:
             for word in document.words:
                 self._having.setdefault(word, set()).add(message_id)
         self._stacked = None
-
-
-def stacked(documents: Sequence[Document]) -> "NDArray[np.float32]":
-    """Return the vectors of documents that have one, one a row."""
-    vectors = [one.vector for one in documents if one.vector is not None]
-    return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
