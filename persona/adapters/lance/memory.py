@@ -284,7 +284,8 @@ class LanceMemory:
         self._keeper.stop()
         await self._keeper.settle()
         if opened is not None:
-            let_go(*opened.handles, opened.table, opened.connection)
+            # Its tables go with the last search that looks into them: LanceDB panics when one is closed under it.
+            let_go(opened.connection)
 
     async def _write(self, opened: Opened, plan: shape.Plan, vectors: "Mapping[str, NDArray[np.float32]]") -> None:
         """Delete what is gone or different, then add. Cut off between the two, a replay adds what is missing."""
