@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from persona.adapters.lance import LanceMemory, chores
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.addresses import Addresses
-from persona.adapters.lance.contents import read_all
-from persona.adapters.lance.opening import connect, let_go, place_of, vector_search
+from persona.adapters.lance.opening import vector_search
 from persona.adapters.sqlite import SqliteStore
 from persona.domain.chat import Channel, ChannelId, GuildId, Message
 from persona.ports import MemoryChange, MemoryOp, MemoryQuery, VectorSpace
@@ -91,25 +89,24 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
         result["retrieve_ms"][scope] = percentiles(await _retrieve(memory, corpus, scope, questions))
         result["words_ms"][scope] = percentiles(await _retrieve(memory, corpus, scope, questions, by_vector=False))
     result["memory_mb"] = memory_mb()
-    await memory.close()
-    await store.close()
-    connection = await connect(place_of(folder / "memory", storage_options=None, language="English"))
-    table = await connection.open_table(shape.name_of(space_of(corpus)))
-    addresses = Addresses(await read_all(table))
+    snapshot = memory._opened.contents.snapshot  # type: ignore[union-attr] # noqa: SLF001 - no port searches by vectors alone
+    if snapshot is None:
+        raise SystemExit(f"{folder}: not everything is indexed")
     number = {int(m.id): part.first + i for part in corpus.chunks(rows) for i, m in enumerate(part.messages())}
     for scope, numbers in SCOPES.items():
         where = shape.where(channel_ids=channels_in(scope)) if numbers else ""
         took, found = [], []
         for vector in corpus.question_vectors[:questions]:
             began = time.perf_counter()
-            wanted = vector_search(table, vector, rows=rows, where=where)
+            wanted = vector_search(snapshot.table, vector, rows=rows, where=where).fast_search()
             hits = await wanted.select(["_distance"]).with_row_id().limit(_POOL).to_arrow()
-            ids, _ = addresses.messages(hits["_rowid"].to_numpy().astype(np.int64))
+            ids, _ = snapshot.addresses.messages(hits["_rowid"].to_numpy().astype(np.int64))
             took.append(time.perf_counter() - began)
             found.append(np.array([number[i] for i in ids[:NEAREST].tolist()]))
         result["search_ms"][scope] = percentiles(took[_WARM:])
         result["recall"][scope] = recall(found, folder.parent, rows, scope)
-    let_go(table, connection)
+    await memory.close()
+    await store.close()
     return result
 
 
@@ -183,6 +180,7 @@ async def year(corpus: Corpus, days: int, a_day: int, batch: int, folder: Path) 
             await memory.apply(_changes(messages), _by_text(part))
             clock.now += 86_400 * batch / a_day
             await memory.refresh()
+            await memory.settle()  # an index takes seconds, in which no day passes
         if (day + 1) % _DAYS_A_MONTH == 0 or day + 1 == days:
             took = await _retrieve(memory, corpus, "all", 100)
             stats = await memory.stats()

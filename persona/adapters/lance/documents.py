@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
 # Okapi BM25 (Robertson and Zaragoza 2009) with LanceDB's constants.
 _K1, _B = 1.2, 0.75
-# Letters and digits, with apostrophes and points inside a word, as Unicode's word boundaries have it (UAX 29). In
-# scripts without spaces the index looks words up in a dictionary; here each character counts.
-_WORD = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-    "|\\w+(?:['.\u2019](?=[^\\W\\d_])\\w+)*"
-)
+# Letters and digits: the index splits at whatever else there is, at apostrophes and underscores, too. In scripts
+# without spaces it looks words up in a dictionary; here each character counts.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 
 
 class Tokenizer:
@@ -155,6 +153,11 @@ def _unit(vector: "Vector") -> "Vector":
 
 
 def _bare(word: str) -> str:
-    if word.isascii():
-        return word
-    return "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
+    return word if word.isascii() else "".join(map(_without_accent, word))
+
+
+def _without_accent(letter: str) -> str:
+    """Return the plain letter of an accented Latin one; others keep what belongs to them."""
+    parts = unicodedata.normalize("NFKD", letter)
+    plain = "".join(part for part in parts if not unicodedata.combining(part))
+    return plain if plain.isascii() else letter

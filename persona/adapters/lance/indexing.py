@@ -13,7 +13,7 @@ _GROWTH = 4
 _MOST_PARTS = 6
 _BITS = 4
 _ROWS_PER_PARTITION = 8_192
-_LEAST_PROBES, _LEAST_PROBES_FILTERED = 64, 16
+_LEAST_PROBES, _LEAST_PROBES_FILTERED = 40, 16
 _PROBED_SHARE = 0.75
 
 REFINE = 1
@@ -65,7 +65,7 @@ def probes_for(rows: int, *, filtered: bool) -> int:
     """Return how many partitions a search looks into, in a table of so many rows.
 
     Three quarters of them find 0.99 of the nearest ten, also within one channel in a hundred; half of them 0.94.
-    Without a filter looking into all costs little: up to half a million rows that is what is done.
+    Without a filter looking into all costs little: up to 330,000 rows that is what is done.
     """
     least = _LEAST_PROBES_FILTERED if filtered else _LEAST_PROBES
     return max(math.ceil(_PROBED_SHARE * rows / _ROWS_PER_PARTITION), least)

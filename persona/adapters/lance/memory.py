@@ -188,6 +188,8 @@ class LanceMemory:
                 self._litter = self._litter.since(before, self._clock())
             if indexing:
                 await self._keeper.index_if_due(opened)
+        if opened.outgrown and not self._keeper.indexing:
+            await self.open(opened.space)
         await asyncio.to_thread(give_memory_back)
 
     async def _gather(self) -> None:

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# The defaults (6 GiB and 1 GiB) let the process grow with the table; these hold the index of a million messages.
-_INDEX_CACHE_BYTES = 128 << 20
+# By default (6 GiB and 1 GiB) the process would keep every version that was ever searched. But an index that does not
+# fit is read from the disk by every search, ten times as slow: half a byte a number, and the index of words.
+_LEAST_INDEX_CACHE_BYTES = 128 << 20
 _METADATA_CACHE_BYTES = 64 << 20
+_BYTES_A_MESSAGE, _BYTES_A_NUMBER = 128, 0.5
+_ROOM_TO_GROW = 1.5
 _ERROR_CHARACTERS = 200
 # Enough to tell common words from rare ones.
 _SAMPLED = 4_000
@@ -65,6 +68,12 @@ class Opened:
     contents: Contents
     fragments: int
     unindexed: int
+    cache_bytes: int
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether its indices have no room in the cache any more: it is to be opened anew."""
+        return _index_bytes(self.contents.rows, self.space) > self.cache_bytes
 
 
 def place_of(uri: str | Path, *, storage_options: Mapping[str, str] | None, language: str) -> Place:
@@ -124,18 +133,18 @@ async def open_place(place: Place, space: VectorSpace | None, *, now: datetime) 
         opened = None
         if name in names:
             try:
-                opened = await _open_existing(connection, name, space, place.language)
+                opened = await _open_existing(place, connection, name, space)
             except (shape.ForeignTableError, shape.UnusableTableError, *LANCE_ERRORS) as error:
-                await _set_aside(connection, place, name, error, now=now)
-                # A new session: the old one may have cached parts of what was just moved away.
+                # A new session: the old one may have cached parts of what is moved away.
                 let_go(connection)
                 connection = await connect(place)
+                await _set_aside(connection, place, name, error, now=now)
                 name = shape.name_of(space)
         if opened is None:
             table = await connection.create_table(name, schema=shape.schema_of(space))
-            opened = await _proved(connection, table, name, place.language)
+            opened = await _proved(connection, table, name, place.language, cache_bytes=_LEAST_INDEX_CACHE_BYTES)
         if space is not None:
-            await _drop_others(connection, name, names)
+            await _drop_others(opened.connection, name, names)
         return opened
 
 
@@ -154,11 +163,14 @@ async def _drop_others(connection: AsyncConnection, name: str, names: Sequence[s
             log.warning("memory_left", table=other, reason=first_line(error))
 
 
-async def connect(place: Place) -> AsyncConnection:
-    """Connect, with caches that hold the index of a million messages and no more."""
-    session = lancedb.Session(
-        index_cache_size_bytes=_INDEX_CACHE_BYTES, metadata_cache_size_bytes=_METADATA_CACHE_BYTES
-    )
+def _index_bytes(rows: int, space: VectorSpace | None) -> int:
+    """Return how much of the cache the indices of a table need."""
+    return int(rows * (_BYTES_A_MESSAGE + _BYTES_A_NUMBER * (space.dimensions if space is not None else 0)))
+
+
+async def connect(place: Place, *, cache_bytes: int = _LEAST_INDEX_CACHE_BYTES) -> AsyncConnection:
+    """Connect, with a cache of so many bytes for indices."""
+    session = lancedb.Session(index_cache_size_bytes=cache_bytes, metadata_cache_size_bytes=_METADATA_CACHE_BYTES)
     options = dict(place.storage_options) if place.storage_options else None
     return await lancedb.connect_async(place.uri, storage_options=options, session=session)
 
@@ -179,13 +191,22 @@ async def _names(connection: AsyncConnection, place: Place) -> list[str]:
     return [name for name in (await connection.list_tables()).tables if shape.is_ours(name)]
 
 
-async def _open_existing(connection: AsyncConnection, name: str, space: VectorSpace | None, language: str) -> Opened:
+async def _open_existing(place: Place, connection: AsyncConnection, name: str, space: VectorSpace | None) -> Opened:
     table = await connection.open_table(name)
     shape.check_schema(await table.schema(), space)
-    return await _proved(connection, table, name, language)
+    cache_bytes = _LEAST_INDEX_CACHE_BYTES
+    needed = _index_bytes(await table.count_rows(), shape.space_of(await table.schema()))
+    if needed > cache_bytes:
+        cache_bytes = int(needed * _ROOM_TO_GROW)
+        let_go(table, connection)
+        connection = await connect(place, cache_bytes=cache_bytes)
+        table = await connection.open_table(name)
+    return await _proved(connection, table, name, place.language, cache_bytes=cache_bytes)
 
 
-async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, language: str) -> Opened:
+async def _proved(
+    connection: AsyncConnection, table: AsyncTable, name: str, language: str, *, cache_bytes: int
+) -> Opened:
     """Read a column of every data file, make missing indices, search for what is there.
 
     Opening and counting succeed on a table whose files are gone: only reading tells.
@@ -210,6 +231,7 @@ async def _proved(connection: AsyncConnection, table: AsyncTable, name: str, lan
         contents=contents,
         fragments=statistics["fragment_stats"]["num_fragments"],
         unindexed=unindexed,
+        cache_bytes=cache_bytes,
     )
 
 
