@@ -41,11 +41,16 @@ def evaluate(world, *arguments):
     return main(["evaluate", *map(str, arguments), "--config", str(world / "config.toml"), *FEW])
 
 
-@pytest.fixture(scope="module")
-def report(world, babbling_gguf):
-    assert evaluate(world, babbling_gguf, "--run", "attic", "--base", babbling_gguf) == EXIT_DONE
+def report_folder(world):
     (folder,) = (world / "runs" / "attic" / "evaluation").glob("babbling-*")
     return folder
+
+
+@pytest.fixture(scope="module")
+def report(world, babbling_gguf, tmp_path_factory):
+    """A copy of the report: other tests evaluate the same model, in any order, and write over theirs."""
+    assert evaluate(world, babbling_gguf, "--run", "attic", "--base", babbling_gguf) == EXIT_DONE
+    return shutil.copytree(report_folder(world), tmp_path_factory.mktemp("report") / "copy")
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +98,10 @@ def test_what_people_wrote_cannot_break_out_of_the_page(twin):
     assert "\u202e" not in text
 
 
-def test_what_was_written_and_scored_is_kept(world, report, babbling_gguf):
+def test_what_was_written_and_scored_is_kept(world, babbling_gguf):
     again = [babbling_gguf, "--run", "attic", "--base", babbling_gguf]
     assert evaluate(world, *again) == EXIT_DONE
+    report = report_folder(world)
     kept = {file: file.read_bytes() for file in report.parent.glob("*.jsonl")}
     before = (report / "report.json").read_bytes()
     assert len(kept) >= 2
