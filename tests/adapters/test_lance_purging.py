@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from persona.adapters.lance import LanceMemory
-from persona.adapters.lance import table as shape
+from persona.adapters.lance.folder import remove_all, table_path
 from persona.errors import MemoryIndexError
 from persona.ports import MemoryQuery
 from tests.fakes.talk import ATTIC, KITCHEN, chatter, put, remove, rows_of, said
@@ -106,12 +106,12 @@ def test_tables_moved_aside_and_half_written_files_go_too_but_nothing_foreign(tm
         memory = LanceMemory(tmp_path)
         await memory.open()
         await memory.apply(put(said(1, f"the {CANARY} sings"), said(2, "something else")))
-        shutil.copytree(shape.table_path(tmp_path), tmp_path / "copy")
+        shutil.copytree(table_path(tmp_path), tmp_path / "copy")
         (tmp_path / "copy").rename(tmp_path / "messages.unusable-20260501T120000000000Z")
         foreign = tmp_path / "messages.foreign-20260501T120000000000Z"
         foreign.mkdir()
         (foreign / "theirs").write_text("not ours", encoding="utf-8")
-        (shape.table_path(tmp_path) / "data" / "half-written.lance").write_text(CANARY, encoding="utf-8")
+        (table_path(tmp_path) / "data" / "half-written.lance").write_text(CANARY, encoding="utf-8")
         await memory.apply(remove(said(1, "")))
         await memory.purge()
         await memory.close()
@@ -174,6 +174,6 @@ def test_removing_all_touches_only_our_tables(tmp_path):
 
     asyncio.run(run())
     (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
-    shape.remove_all(tmp_path)
-    shape.remove_all(tmp_path)
+    remove_all(tmp_path)
+    remove_all(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]

@@ -20,11 +20,12 @@ _OFFSET_MASK = (1 << _FRAGMENT_SHIFT) - 1
 class Addresses:
     """Messages and channels by row id, 16 bytes a row, of one version of the table.
 
-    A row id is an address, the fragment's number and the offset in it.
+    A row id is an address, the fragment's number and the offset in it. `rows` is how many there are.
     """
 
     def __init__(self, read: pa.Table) -> None:
         """Take in a whole table, read with row ids: the columns message_id, channel_id and _rowid."""
+        self.rows = len(read)
         rows = read["_rowid"].to_numpy().astype(np.int64)
         order = np.argsort(rows)
         rows = rows[order]

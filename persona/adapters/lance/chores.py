@@ -5,10 +5,8 @@ steps back behind everything else. It ends with its parent; killed at any point,
 """
 
 import asyncio
-import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -28,7 +26,6 @@ from persona.errors import MemoryIndexError
 
 # Versions younger than this may be in use by a search that is under way.
 _CLEANUP_AGE = timedelta(minutes=10)
-_NICE = 19
 _FAILED = 1
 
 
@@ -97,79 +94,6 @@ async def _index(table: AsyncTable, name: str) -> None:
             await table.drop_index(index.name)
 
 
-class Helper:
-    """Runs tasks in a process of their own, one at a time."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._process: subprocess.Popen[str] | None = None
-        self._stopped = False
-
-    async def run(self, task: Task) -> None:
-        """Do the work and wait for it.
-
-        Raises:
-            MemoryIndexError: it failed, or was stopped; the table is whole.
-            OSError: no process could be started.
-        """
-        self._stopped = False
-        try:
-            code, output = await asyncio.to_thread(self._run, task)
-        finally:
-            self._process = None
-        if self._stopped:
-            raise MemoryIndexError(f"the memory index was closed while doing this: {task.chore}")
-        if code:
-            lines = output.strip().splitlines()
-            raise MemoryIndexError(lines[-1] if lines else f"the memory index's helper ended with code {code}")
-
-    def stop(self) -> None:
-        """End what is running; nothing is damaged."""
-        self._stopped = True
-        process = self._process
-        if process is not None:
-            process.kill()
-
-    def _run(self, task: Task) -> tuple[int, str]:
-        place = self._place
-        order = {
-            "uri": place.uri,
-            "folder": place.folder is not None,
-            "storage_options": dict(place.storage_options or {}),
-            "language": place.language,
-            "chore": task.chore.value,
-            "table": task.table,
-            "index": task.index,
-        }
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        if task.chore is Chore.TIDY:
-            # Searches go on meanwhile; making an index is waited for, and steps back by its niceness alone.
-            environment.setdefault("LANCE_CPU_THREADS", "1")
-        with subprocess.Popen(
-            [sys.executable, "-m", "persona.adapters.lance.chores"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        ) as process:
-            self._process = process
-            if self._stopped:
-                process.kill()
-            if sys.platform != "win32":
-                with contextlib.suppress(OSError):  # before its imports, which are most of its work
-                    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-            assert process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
-            assert process.stdout is not None  # noqa: S101
-            with contextlib.suppress(BrokenPipeError):
-                # Over the pipe, since storage options may hold secrets. It stays open: its end is our end.
-                process.stdin.write(json.dumps(order) + "\n")
-                process.stdin.flush()
-            output = process.stdout.read()
-            return process.wait(), output
-
-
 def _end_with_parent() -> None:
     sys.stdin.read()
     os._exit(_FAILED)
@@ -187,7 +111,10 @@ async def _obey(order: dict[str, Any]) -> None:
 
 def main() -> int:
     """Do the one task that standard input names; the last line printed says what went wrong."""
-    order = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:
+        return 0  # started ahead of a task that did not come
+    order = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         asyncio.run(_obey(order))

@@ -8,7 +8,8 @@ import structlog
 from lancedb import AsyncTable
 
 from persona.adapters.lance import table as shape
-from persona.adapters.lance.chores import Chore, Helper, Task, perform
+from persona.adapters.lance.chores import Chore, Task, perform
+from persona.adapters.lance.helper import Helper
 from persona.adapters.lance.indexing import vector_index, wanted_index
 from persona.adapters.lance.opening import LANCE_ERRORS, Opened, Place, first_line
 from persona.adapters.lance.pinning import pin
@@ -36,6 +37,13 @@ class Keeper:
     def indexing(self) -> bool:
         """Whether an index is being made."""
         return self._indexing is not None and not self._indexing.done()
+
+    async def expect_filling(self, opened: Opened) -> None:
+        """Have a helper at the ready where a new table is being filled: it will be indexed as soon as it is full."""
+        searched = opened.contents.snapshot
+        new = searched is not None and not searched.addresses.rows
+        if new and opened.space is not None and opened.contents.rows >= self._helper_rows:
+            await self._tidier.start_ahead()
 
     async def tidy(self, opened: Opened, *, indexing: bool) -> None:
         """Compact, index what is new, delete old versions.

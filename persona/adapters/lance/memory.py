@@ -311,6 +311,7 @@ class LanceMemory:
             contents.newest.put(rows, documents)
             contents.rows += len(rows)
             self._litter = self._litter.after(rows=len(rows))
+            await self._keeper.expect_filling(opened)
         if doomed or rows:
             await writing.sync(self._place)
         contents.newest_id = None if newest is None else max(newest, max(plan.rows, default=0))

@@ -18,6 +18,7 @@ from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, MatchQuery
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.contents import Contents, read_all
 from persona.adapters.lance.documents import Tokenizer
+from persona.adapters.lance.folder import move_aside, sweep_aside, table_names
 from persona.adapters.lance.indexing import REFINE, column_indices, probes_for
 from persona.adapters.lance.ranking import query_words
 from persona.errors import MemoryIndexError
@@ -181,13 +182,13 @@ def _prepare_folder(place: Place, now: datetime) -> None:
     if place.folder.exists() and not place.folder.is_dir():
         raise MemoryIndexError(f"{place.folder} is a file, the memory index needs a folder", cure="move the file away")
     place.folder.mkdir(parents=True, exist_ok=True)
-    shape.sweep_aside(place.folder, now=now)
+    sweep_aside(place.folder, now=now)
 
 
 async def _names(connection: AsyncConnection, place: Place) -> list[str]:
     """Return the tables with names of ours; in a folder also what LanceDB would not take for a table."""
     if place.folder is not None:
-        return await asyncio.to_thread(shape.table_names, place.folder)
+        return await asyncio.to_thread(table_names, place.folder)
     return [name for name in (await connection.list_tables()).tables if shape.is_ours(name)]
 
 
@@ -271,5 +272,5 @@ async def _set_aside(connection: AsyncConnection, place: Place, name: str, reaso
         log.warning("memory_dropped", uri=place.uri, reason=first_line(reason))
         return
     foreign = isinstance(reason, shape.ForeignTableError)
-    moved = await asyncio.to_thread(shape.move_aside, place.folder, name, foreign=foreign, now=now)
+    moved = await asyncio.to_thread(move_aside, place.folder, name, foreign=foreign, now=now)
     log.warning("memory_moved_aside", to=str(moved), reason=first_line(reason))

@@ -7,6 +7,7 @@ from typing import Any
 from lancedb import AsyncTable
 
 from persona.adapters.lance import table as shape
+from persona.adapters.lance.folder import remove_asides
 from persona.adapters.lance.indexing import column_indices, made_for, vector_config
 from persona.adapters.lance.opening import Place
 from persona.errors import MemoryIndexError
@@ -43,4 +44,4 @@ async def purge_table(table: AsyncTable, place: Place) -> None:
     if left:
         raise MemoryIndexError(f"the memory index keeps {len(left)} old versions", cure="check the system's clock")
     if place.folder is not None:
-        await asyncio.to_thread(shape.remove_asides, place.folder)
+        await asyncio.to_thread(remove_asides, place.folder)

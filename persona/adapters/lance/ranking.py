@@ -74,6 +74,9 @@ def word_count(text: str) -> int:
 
     In scripts without spaces two characters count as a word.
     """
+    first = text.split(None, _LEAST_WORDS)[:_LEAST_WORDS]
+    if len(first) == _LEAST_WORDS and all(map(str.isalnum, first)):
+        return _LEAST_WORDS  # most of what is said
     plain = _MARKUP.sub(" ", text)
     spaced = 0
     for _ in words(plain):

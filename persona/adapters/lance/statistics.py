@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from persona.adapters.lance import table as shape
+from persona.adapters.lance.folder import table_path
 from persona.adapters.lance.indexing import vector_index
 from persona.adapters.lance.opening import Opened, Place
+from persona.adapters.lance.table import EMBEDDED
 from persona.ports import MemoryStats
 
 
@@ -23,7 +24,7 @@ async def statistics_of(opened: Opened, place: Place) -> MemoryStats:
     rows = await table.count_rows()
     waiting, index, unindexed = 0, "none", texts.num_unindexed_rows if texts else rows
     if opened.space is not None:
-        waiting = await table.count_rows(f"{shape.EMBEDDED} = false")
+        waiting = await table.count_rows(f"{EMBEDDED} = false")
         present = vector_index({entry.name: entry.columns[0] for entry in await table.list_indices()})
         index = f"RaBitQ, made for {present.made_for:,} vectors" if present else "exact search"
         if present and (vectors := await table.index_stats(present.name)):
@@ -45,7 +46,7 @@ async def statistics_of(opened: Opened, place: Place) -> MemoryStats:
 
 def _disk(folder: Path, name: str) -> tuple[int, int]:
     size = files = 0
-    for path in shape.table_path(folder, name).rglob("*"):
+    for path in table_path(folder, name).rglob("*"):
         try:
             if path.is_file():
                 size, files = size + path.stat().st_size, files + 1
