@@ -1,11 +1,11 @@
-"""The memory at four sizes beside its peers: insert, search, recall, memory; live streaming; a year of a small server.
+"""The memory at four sizes beside its peers: insert, search, recall, memory; a rebuild; live streaming; a small year.
 
     python benchmarks/memory.py --data ../shared/data --model ./minilm --json memory.json
 
 Every measurement runs in a process of its own, one after the other, on the same messages and questions. Vectors are
 real ones of the model (a folder with model.onnx and tokenizer.json, mean pooling); sizes beyond the data are filled
 with mixtures of neighbours. Peers that are not installed (faiss) are left out with a line that says so.
-`--only` runs some parts: sizes, stream, year.
+`--only` runs some parts: sizes, rebuild, stream, year (of a small server).
 """
 
 import argparse
@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 SIZES = (10_000, 100_000, 365_000, 1_000_000)
-PARTS = ("sizes", "stream", "year")
+PARTS = ("sizes", "rebuild", "stream", "year")
 PEERS = ("numpy", "faiss", "plain")
 NAMES = {"ours": "Persona", "numpy": "NumPy, exact", "faiss": "faiss HNSW16,SQ8", "plain": "LanceDB, plain calls"}
 
@@ -44,8 +45,9 @@ def run_job(job: str, options: argparse.Namespace) -> Any:
     if job in peers:
         return peers[job](corpus, rows, asked, options.folder)
     import memory_ours  # noqa: PLC0415
+    import memory_rebuild  # noqa: PLC0415
 
-    own = options.folder / f"ours-{rows}"
+    own = options.folder / (f"rebuild-{rows}" if job == "rebuild" else f"ours-{rows}")
     own.mkdir(exist_ok=True)
     work: Coroutine[Any, Any, Any]
     match job:
@@ -53,6 +55,8 @@ def run_job(job: str, options: argparse.Namespace) -> Any:
             work = memory_ours.fill(corpus, rows, own)
         case "search":
             work = memory_ours.search(corpus, rows, asked, own)
+        case "rebuild":
+            work = memory_rebuild.rebuild(corpus, rows, options.rounds, own)
         case "stream":
             work = memory_ours.stream(corpus, rows, options.streamed, asked, own)
         case _:
@@ -64,7 +68,7 @@ def in_own_process(job: str, rows: int, options: argparse.Namespace) -> Any:
     """Measure one thing in a process of its own and return its figures."""
     print(f"{job} at {rows:,} rows" if rows else job, file=sys.stderr, flush=True)
     command = [sys.executable, __file__, "--job", job, "--folder", str(options.folder), "--rows", str(rows)]
-    for name in ("questions", "streamed", "days", "a_day", "batch"):
+    for name in ("questions", "rounds", "streamed", "days", "a_day", "batch"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     quiet = {"LANCEDB_LOG": "error", **os.environ}  # or a warning for every small index that it makes
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
@@ -134,6 +138,14 @@ def _figures(figures: dict[str, Any], scopes: Sequence[str], rows: int) -> list[
     return [*cells, f"{used['rss']:.0f} ({used['peak']:.0f})"]
 
 
+def show_rebuild(rows: int, result: dict[str, Any]) -> None:
+    """Print how long a rebuild took, every round."""
+    seconds, used = result["seconds"], result["memory_mb"]
+    rounds = ", ".join(f"{took:.1f}" for took in seconds)
+    print(f"rebuilt {rows:,} messages with known vectors in {statistics.median(seconds):.1f} s ({rounds})", end="; ")
+    print(f"RSS {used['rss']:.0f} MB (peak {used['peak']:.0f})")
+
+
 def show_stream(result: dict[str, Any]) -> None:
     """Print what streaming did to searches."""
     took = result["retrieve_ms"]
@@ -173,6 +185,10 @@ def main() -> None:
         if "sizes" in options.only:
             results["sizes"] = measure_sizes(options, keep=(streaming,))
             show_sizes(results["sizes"])
+        if "rebuild" in options.only:
+            results["rebuild"] = in_own_process("rebuild", streaming, options)
+            show_rebuild(streaming, results["rebuild"])
+            shutil.rmtree(options.folder / f"rebuild-{streaming}")
         if "stream" in options.only:
             if not (options.folder / f"ours-{streaming}").exists():
                 in_own_process("fill", streaming, options)
@@ -196,7 +212,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--questions", type=int, default=250, help="at most 300")
-    parser.add_argument("--stream-rows", type=int, default=365_000, help="how large the memory is that is streamed to")
+    parser.add_argument("--stream-rows", type=int, default=365_000, help="messages to rebuild with, or to stream to")
+    parser.add_argument("--rounds", type=int, default=3, help="of rebuilding")
     parser.add_argument("--streamed", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--a-day", type=int, default=1_000)

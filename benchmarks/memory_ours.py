@@ -44,16 +44,16 @@ def channels_in(scope: str) -> frozenset[ChannelId]:
 
 async def fill(corpus: Corpus, rows: int, folder: Path) -> dict[str, Any]:
     """Store the messages, apply them with known vectors (as a rebuild does), wait for every index."""
-    store = await _store(folder)
+    store = await store_in(folder)
     began = time.perf_counter()
     for part in corpus.chunks(rows):
         await store.put_messages(part.messages())
     stored = time.perf_counter() - began
-    memory = _memory(folder, store)
+    memory = memory_in(folder, store)
     await memory.open(space_of(corpus))
     applied = 0.0
     for part in corpus.chunks(rows, _BATCH):
-        changes, vectors = _changes(part.messages()), _by_text(part)
+        changes, vectors = _changes(part.messages()), by_text(part)
         began = time.perf_counter()
         await memory.apply(changes, vectors)
         applied += time.perf_counter() - began
@@ -77,9 +77,9 @@ async def fill(corpus: Corpus, rows: int, folder: Path) -> dict[str, Any]:
 
 async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dict[str, Any]:
     """Search by vectors alone (as the peers do) and in full: both stages, one ranking, texts as the store has them."""
-    store = await _store(folder)
+    store = await store_in(folder)
     began = time.perf_counter()
-    memory = _memory(folder, store)
+    memory = memory_in(folder, store)
     held = await memory.open(space_of(corpus))
     opened = time.perf_counter() - began
     if not held:
@@ -112,8 +112,8 @@ async def search(corpus: Corpus, rows: int, questions: int, folder: Path) -> dic
 
 async def stream(corpus: Corpus, rows: int, messages: int, questions: int, folder: Path) -> dict[str, Any]:
     """Take in live messages, in small batches, while questions are asked all the time."""
-    store = await _store(folder)
-    memory = _memory(folder, store)
+    store = await store_in(folder)
+    memory = memory_in(folder, store)
     await memory.open(space_of(corpus))
     fresh = await _retrieve(memory, corpus, "all", questions, pause=_PAUSE_SECONDS)
     meanwhile: list[tuple[float, bool]] = []
@@ -123,7 +123,7 @@ async def stream(corpus: Corpus, rows: int, messages: int, questions: int, folde
     refreshed = 0.0
     for part in _parts(corpus, rows, rows + messages):
         await store.put_messages(part.messages())
-        await memory.apply(_changes(part.messages()), _by_text(part))
+        await memory.apply(_changes(part.messages()), by_text(part))
         compacting.set()
         at = time.perf_counter()
         await memory.refresh()
@@ -168,8 +168,8 @@ async def year(corpus: Corpus, days: int, a_day: int, batch: int, folder: Path) 
     """
     chores._CLEANUP_AGE = timedelta(seconds=1)  # type: ignore[misc] # noqa: SLF001 - see above
     clock = _Clock()
-    store = await _store(folder)
-    memory = _memory(folder, store, clock=clock, helper_rows=10**9)
+    store = await store_in(folder)
+    memory = memory_in(folder, store, clock=clock, helper_rows=10**9)
     await memory.open(space_of(corpus))
     months: list[dict[str, Any]] = []
     for day in range(days):
@@ -177,7 +177,7 @@ async def year(corpus: Corpus, days: int, a_day: int, batch: int, folder: Path) 
             part = corpus.rows(start, min(start + batch, (day + 1) * a_day))
             messages = _dated(part, a_day)
             await store.put_messages(messages)
-            await memory.apply(_changes(messages), _by_text(part))
+            await memory.apply(_changes(messages), by_text(part))
             clock.now += 86_400 * batch / a_day
             await memory.refresh()
             await memory.settle()  # an index takes seconds, in which no day passes
@@ -215,7 +215,8 @@ def _dated(part: Rows, a_day: int) -> list[Message]:
     ]
 
 
-async def _store(folder: Path) -> SqliteStore:
+async def store_in(folder: Path) -> SqliteStore:
+    """Open the store in a folder, with the channels of the corpus."""
     store = SqliteStore(folder / "store.db")
     await store.open()
     everywhere = [
@@ -225,7 +226,8 @@ async def _store(folder: Path) -> SqliteStore:
     return store
 
 
-def _memory(folder: Path, store: SqliteStore, **more: Any) -> LanceMemory:
+def memory_in(folder: Path, store: SqliteStore, **more: Any) -> LanceMemory:
+    """Return the memory in a folder, at the moment when the corpus ends."""
     return LanceMemory(folder / "memory", messages=store.messages_by_id, now=lambda: NOW, **more)
 
 
@@ -293,5 +295,6 @@ def _changes(messages: Sequence[Message]) -> list[MemoryChange]:
     ]
 
 
-def _by_text(part: Rows) -> Mapping[str, NDArray[np.float32]]:
+def by_text(part: Rows) -> Mapping[str, NDArray[np.float32]]:
+    """Return the vectors of messages by what they say."""
     return dict(zip(part.texts, part.vectors, strict=True))

@@ -21,7 +21,7 @@ from persona.memory_setup import embedder_for, memory_for
 from persona.ports import Embedder, Match, Memory, MemoryQuery, MemoryStats, VectorSpace
 from persona.projection import Embedding, embed_waiting, open_memory, project
 
-_CHANGES_AT_ONCE = 16_000
+CHANGES_AT_ONCE = 16_000
 _INTERRUPTED = "persona: interrupted; what was done stays, `persona memory rebuild --go-on` does the rest"
 
 
@@ -91,7 +91,7 @@ async def _rebuild(settings: Settings, screen: MemoryScreen, *, again: bool) -> 
         await project(
             store,
             memory,
-            batch=_CHANGES_AT_ONCE,
+            batch=CHANGES_AT_ONCE,
             on_progress=screen.filling,
             embedding=embedding,
             at_once=True,
