@@ -95,6 +95,7 @@ def load_model(settings: LlamaSettings, *, only_vocabulary: bool = False) -> Any
     params = api.llama_model_default_params()
     params.n_gpu_layers = settings.gpu_layers
     params.vocab_only = only_vocabulary
+    params.use_extra_bufts = not _crashes_on_amx()
     with exit_guard():
         model = api.llama_model_load_from_file(os.fsencode(settings.path), params)
     if not model:
@@ -107,6 +108,15 @@ def load_model(settings: LlamaSettings, *, only_vocabulary: bool = False) -> Any
         api.llama_model_free(model)
         raise ModelFileError(f"the model {settings.path} {problem}", cure="use a chat model such as Qwen2.5-Instruct")
     return model
+
+
+def _crashes_on_amx() -> bool:
+    """Whether this build would compute with AMX (Intel's servers since Sapphire Rapids), and die of it.
+
+    The compiler drops what it loads into the tile configuration (mended in llama.cpp's pull request 26954). Without
+    these buffers the other instructions do the work. Our own build leaves AMX out, see pyproject.toml.
+    """
+    return b"AMX_INT8 = 1" in api.llama_print_system_info()
 
 
 def _unfit(model: Any) -> str:

@@ -49,6 +49,20 @@ def test_what_llama_cpp_complains_of_reaches_the_log_and_the_error(tmp_path):
     assert {entry["level_there"] for entry in entries if entry["event"] == "llama_cpp"} == {"error"}
 
 
+@pytest.mark.parametrize(("build", "used"), [(b"AVX2 = 1 | AMX_INT8 = 1 | ", False), (b"AVX2 = 1 | ", True)])
+def test_a_build_with_the_crashing_amx_code_does_not_use_it(tmp_path, monkeypatch, build, used):
+    from persona.adapters.llama import native
+
+    given = []
+    monkeypatch.setattr(native.api, "llama_print_system_info", lambda: build)
+    monkeypatch.setattr(
+        native.api, "llama_model_load_from_file", lambda _, params: given.append(params.use_extra_bufts)
+    )
+    with pytest.raises(ModelFileError):
+        native.load_model(LlamaSettings(path=tmp_path / "any.gguf"))
+    assert given == [used]
+
+
 def test_one_core_stays_free_and_small_models_take_fewer(monkeypatch):
     import os
 
