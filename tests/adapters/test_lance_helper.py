@@ -152,3 +152,70 @@ def test_without_a_task_it_ends_by_itself_and_prints_nothing():
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     assert (done.returncode, done.stdout) == (0, b"")
+
+
+def script(*words):
+    """A process that does something else than a chore."""
+
+    def start(_defaults=None):
+        return subprocess.Popen(
+            [sys.executable, "-c", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+
+    return start
+
+
+def test_what_ends_before_it_hears_its_task_is_a_failed_task_and_not_a_machine_without_room(tmp_path, monkeypatch):
+    def over(_defaults=None):
+        process = script("import sys; sys.exit(3)")()
+        process.wait()
+        return process
+
+    monkeypatch.setattr(helper, "_started", over)
+    one = helper.Helper(LanceMemory(tmp_path)._place)
+    with pytest.raises(MemoryIndexError, match="ended with code 3"):
+        asyncio.run(one.run(Task(chore=Chore.PURGE, table="messages")))
+
+
+def test_stopped_it_begins_nothing_until_that_is_allowed(tmp_path, started):
+    async def scenario():
+        memory = await filled(tmp_path)
+        await memory.close()
+        with pytest.raises(MemoryIndexError, match="closed"):
+            await memory._keeper._tidier.run(Task(chore=Chore.TIDY, table="messages"))
+        await memory._keeper._tidier.start_ahead()
+        before = len(started)
+        await memory.open(SPACE)
+        stats = await refreshed(memory)
+        await memory.close()
+        return before, stats
+
+    before, stats = asyncio.run(scenario())
+    assert before == 1
+    assert stats.unindexed == 0
+
+
+@pytest.mark.parametrize("work", ["refresh", "purge"])
+def test_cancelled_it_does_not_wait_for_a_long_chore(tmp_path, monkeypatch, work):
+    processes = []
+
+    def long(_defaults=None):
+        processes.append(script("import time; time.sleep(600)")())
+        return processes[-1]
+
+    async def scenario():
+        memory = await filled(tmp_path)
+        memory._keeper.stop()
+        memory._keeper.allow()
+        monkeypatch.setattr(helper, "_started", long)
+        memory._litter = memory._litter.after(rows=10**6)
+        task = asyncio.create_task(getattr(memory, work)())
+        while not processes or memory._keeper._tidier._process is None:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=30)
+        await memory.close()
+        return bool(done) and task.cancelled()
+
+    assert asyncio.run(scenario())
+    assert all(map(ended, processes))

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from persona.adapters.lance import LanceMemory, keeping, searching, writing
+from persona.adapters.lance import LanceMemory, indexing, keeping, searching, writing
 from persona.adapters.lance import table as shape
 from persona.adapters.lance.addresses import Addresses
+from persona.adapters.lance.chores import Chore
 from persona.adapters.lance.contents import read_all
 from persona.adapters.lance.tidying import Litter
 from persona.errors import MemoryIndexError
@@ -261,3 +262,101 @@ def test_closing_it_under_a_search_lets_the_search_end(tmp_path, monkeypatch):
         return found
 
     assert asyncio.run(scenario()) == ["the kettle is on"]
+
+
+@pytest.mark.parametrize("most", [4_000, 0], ids=["taken in", "too much to be taken in"])
+def test_what_is_added_behind_the_back_of_an_indexing_is_found(tmp_path, monkeypatch, most):
+    async def scenario():
+        memory = await pinned(tmp_path, chatter(50))
+
+        async def overtaken(_still):
+            tail = memory._opened.contents.tail
+            tail.indexed(tail.mark())  # as after a tidying that began when the tail knew of it and the table did not
+
+        monkeypatch.setattr("persona.adapters.lance.tail._MOST", most)
+        monkeypatch.setattr(writing, "patiently", overtaken)
+        await write(memory, said(1, "a purple elephant sleeps"))
+        found = await said_about(memory, "purple elephant")
+        await memory.close()
+        return found
+
+    assert "a purple elephant sleeps" in asyncio.run(scenario())
+
+
+@pytest.fixture
+def chores_done(monkeypatch):
+    """What was done to tables, one after the other; no two at a time."""
+    done, running = [], set()
+    perform = keeping.perform
+
+    async def alone(task, *arguments):
+        assert not running, f"{task.chore} beside {running}"
+        running.add(task.chore)
+        await asyncio.sleep(0.3)
+        await perform(task, *arguments)
+        running.remove(task.chore)
+        done.append(task.chore)
+
+    monkeypatch.setattr(keeping, "perform", alone)
+    return done
+
+
+async def with_an_index_due(folder):
+    messages = chatter(4_400)
+    memory = await pinned(folder, messages[:1_000])
+    await write(memory, *messages[1_000:])
+    memory._litter = memory._litter.after(rows=10**6)
+    return memory
+
+
+def test_a_purge_waits_for_the_index_that_a_refresh_before_it_began(tmp_path, monkeypatch, chores_done):
+    monkeypatch.setattr(indexing, "LEAST_VECTORS", 1_000)
+
+    async def scenario():
+        memory = await with_an_index_due(tmp_path)
+        chores_done.clear()
+        refreshing = asyncio.create_task(memory.refresh())
+        await asyncio.sleep(0.1)
+        await memory.purge()
+        await refreshing
+        await memory.settle()
+        stats = await memory.stats()
+        await memory.close()
+        return stats
+
+    stats = asyncio.run(scenario())
+    assert chores_done == [Chore.TIDY, Chore.INDEX, Chore.PURGE]
+    assert (stats.messages, stats.unindexed) == (4_400, 0)
+
+
+def test_two_refreshes_at_a_time_do_the_work_once(tmp_path, monkeypatch, chores_done):
+    monkeypatch.setattr(indexing, "LEAST_VECTORS", 1_000)
+
+    async def scenario():
+        memory = await with_an_index_due(tmp_path)
+        chores_done.clear()
+        await asyncio.gather(memory.refresh(), memory.refresh())
+        memory._litter = replace(memory._litter, commits=1_000)
+        await memory.refresh()  # the index is still being made: nothing is moved under it
+        fragments = (await memory.stats()).fragments
+        await memory.settle()
+        await memory.close()
+        return fragments
+
+    assert asyncio.run(scenario()) == 2
+    assert chores_done == [Chore.TIDY, Chore.INDEX]
+
+
+def test_what_is_found_damaged_when_it_is_opened_with_a_larger_cache_is_said_to_be(tmp_path, monkeypatch):
+    async def scenario():
+        memory = await pinned(tmp_path, chatter(50))
+        monkeypatch.setattr(type(memory._opened), "outgrown", True)
+        monkeypatch.setattr(memory, "open", no)
+        with pytest.raises(MemoryIndexError, match="could not be read"):
+            await tidied(memory)
+        assert memory.space is None
+
+    async def no(_space):
+        return False
+
+    asyncio.run(scenario())

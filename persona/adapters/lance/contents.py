@@ -68,13 +68,22 @@ class Contents:
     ) -> Mapping[int, Document] | None:
         """Have rows found that are being written, new or changed, with the vectors that are known by text.
 
-        Returns them as documents, for `newest` when they are written; None where they are too many.
+        Returns them as documents, for `wrote` when they are written; None where they are too many.
         """
         if not self.tail.room_for(len(rows)):
             return None
         documents = await asyncio.to_thread(self._documents, rows, vectors)
         self.tail.put(documents.values())
         return documents
+
+    def wrote(self, rows: Sequence[shape.Row], documents: Mapping[int, Document] | None) -> None:
+        """Know that rows have been added. The tail is told once more: what was indexed meanwhile was without them."""
+        if documents is None:
+            self.tail.lose()
+        else:
+            self.tail.put(documents.values())
+        self.newest.put(rows, documents)
+        self.rows += len(rows)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Let go of rows that were deleted."""

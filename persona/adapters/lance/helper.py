@@ -26,8 +26,7 @@ class Helper:
 
     async def start_ahead(self) -> None:
         """Start a process that waits for its task, unless one does: its imports take two seconds."""
-        if self._ahead is None:
-            self._stopped = False
+        if self._ahead is None and not self._stopped:
             with contextlib.suppress(OSError):  # `run` will say so, if it is still so
                 await asyncio.to_thread(self._start_ahead)
 
@@ -38,21 +37,30 @@ class Helper:
             MemoryIndexError: it failed, or was stopped; the table is whole.
             OSError: no process could be started.
         """
-        self._stopped = False
-        try:
-            code, output = await asyncio.to_thread(self._run, task)
-        finally:
-            self._process = None
+        code, output = 0, ""
+        if not self._stopped:
+            try:
+                code, output = await asyncio.to_thread(self._run, task)
+            finally:
+                self._process = None
         if self._stopped:
             raise MemoryIndexError(f"the memory index was closed while doing this: {task.chore}")
         if code:
             lines = output.strip().splitlines()
             raise MemoryIndexError(lines[-1] if lines else f"the memory index's helper ended with code {code}")
 
+    def allow(self) -> None:
+        """Run tasks, if they were stopped before."""
+        self._stopped = False
+
     def stop(self) -> None:
-        """End what is running; nothing is damaged."""
+        """End what is running, and run no more until that is allowed; nothing is damaged."""
         self._stopped = True
         self._end_ahead()
+        self.break_off()
+
+    def break_off(self) -> None:
+        """End what is running; nothing is damaged."""
         process = self._process
         if process is not None:
             process.kill()
@@ -75,10 +83,13 @@ class Helper:
                 process.kill()
             assert process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
             assert process.stdout is not None  # noqa: S101
-            with contextlib.suppress(BrokenPipeError):
+            try:
                 # Over the pipe, since storage options may hold secrets. It stays open: its end is our end.
                 process.stdin.write(json.dumps(self._order(task)) + "\n")
                 process.stdin.flush()
+            except BrokenPipeError:  # it was ended; how, its exit code says
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()  # or leaving the block would try once more
             output = process.stdout.read()
             return process.wait(), output
 

@@ -84,10 +84,19 @@ class Keeper:
         if self._indexing is not None:
             await asyncio.wait({self._indexing})
 
+    def allow(self) -> None:
+        """Have helpers do their work, if they were stopped before."""
+        self._tidier.allow()
+        self._indexer.allow()
+
     def stop(self) -> None:
-        """Break off what helpers are doing; the next time begins anew."""
+        """Break off what helpers are doing, and have them begin nothing until that is allowed."""
         self._tidier.stop()
         self._indexer.stop()
+
+    def break_off(self) -> None:
+        """Break off tidying or purging; the next time begins anew."""
+        self._tidier.break_off()
 
     async def _index(self, task: Task, opened: Opened) -> None:
         """Make an index; a failure means slower searches, and another attempt later."""

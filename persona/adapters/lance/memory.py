@@ -94,6 +94,7 @@ class LanceMemory:
                 if not opened.unindexed:
                     await pin(opened)
             self._opened = opened
+            self._keeper.allow()
             self._litter = Litter.found(commits=opened.fragments - 1, unindexed=opened.unindexed, at=self._clock())
             return opened.contents.rows > 0
 
@@ -169,32 +170,46 @@ class LanceMemory:
         Raises:
             MemoryIndexError: LanceDB failed.
         """
-        opened = self._at_hand()
-        if self._keeper.indexing or not self._litter.due(self._clock()):
+        self._at_hand()
+        if not self._tidying_pays():
             if self._litter.scattered:
                 await self._gather()
             return
         with named_errors("tidying up"):
             async with self._moving:
                 opened = self._at_hand()
+                if not self._tidying_pays():  # it was done while this waited
+                    return
                 before, mark = self._litter, opened.contents.tail.mark()
                 self._still.clear()
                 try:
-                    await writing.unbroken(self._keeper.tidy(opened, indexing=indexing))
+                    tidying = self._keeper.tidy(opened, indexing=indexing)
+                    await writing.unbroken(tidying, hurry=self._keeper.break_off)
                     await pin(opened)
                 finally:
                     self._still.set()
                 opened.contents.tail.indexed(mark)
                 self._litter = self._litter.since(before, self._clock())
-            if indexing:
-                await self._keeper.index_if_due(opened)
-        if opened.outgrown and not self._keeper.indexing:
-            await self.open(opened.space)
+                if indexing:
+                    await self._keeper.index_if_due(opened)
+        if opened.outgrown and opened is self._opened and not self._keeper.indexing:
+            await self._reopen(opened.space)
         await asyncio.to_thread(give_memory_back)
+
+    def _tidying_pays(self) -> bool:
+        return not self._keeper.indexing and self._litter.due(self._clock())
+
+    async def _reopen(self, space: VectorSpace | None) -> None:
+        if not await self.open(space):
+            # It is found empty once more when it is opened the next time, and then somebody fills it.
+            await self.close()
+            raise MemoryIndexError("the memory index could not be read when it was opened again")
 
     async def _gather(self) -> None:
         async with self._writing, self._moving:
             opened = self._at_hand()
+            if self._keeper.indexing:
+                return  # what is gathered is in no index; searches move to this version when the new one is made
             with named_errors("tidying up"):
                 await writing.unbroken(writing.gather(opened.table))
             self._litter = self._litter.gathered()
@@ -212,6 +227,7 @@ class LanceMemory:
         """
         await self._keeper.settle()
         async with self._writing, self._moving:
+            await self._keeper.settle()
             opened = self._at_hand()
             with named_errors("clearing"):
                 await opened.connection.drop_table(opened.name)
@@ -228,10 +244,11 @@ class LanceMemory:
         """
         await self._keeper.settle()
         async with self._writing, self._moving:
+            await self._keeper.settle()  # one may have begun before it was this one's turn
             opened = self._at_hand()
             with named_errors("purging"):
                 opened.contents.unpin(opened.contents.snapshot)
-                await writing.unbroken(self._keeper.purge(opened))
+                await writing.unbroken(self._keeper.purge(opened), hurry=self._keeper.break_off)
                 await pin(opened)
                 opened.contents.tail.indexed(opened.contents.tail.mark())
             self._litter = Litter(at=self._clock())
@@ -308,8 +325,7 @@ class LanceMemory:
             # What is added while it is tidied is in no index of the version that is searched afterwards.
             await writing.patiently(self._still)
             await opened.table.add(batch)
-            contents.newest.put(rows, documents)
-            contents.rows += len(rows)
+            contents.wrote(rows, documents)
             self._litter = self._litter.after(rows=len(rows))
             await self._keeper.expect_filling(opened)
         if doomed or rows:

@@ -38,10 +38,14 @@ class Tail:
         """Whether so many more can be taken in; if not, all are let go until everything is indexed again."""
         if self.whole and len(self._written) + count <= _MOST:
             return True
+        self.lose()
+        return False
+
+    def lose(self) -> None:
+        """Let go of all until everything is indexed again: there are rows that were not taken in."""
         self._clock += 1
         self._lost_at = self._clock
         self._keep({})
-        return False
 
     def put(self, documents: Iterable[Document]) -> None:
         """Take in rows that are being written, for which there was room."""

@@ -5,7 +5,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,12 +122,16 @@ def slices(ids: Sequence[int]) -> list[Sequence[int]]:
     return [ids[start : start + _IDS_PER_FILTER] for start in range(0, len(ids), _IDS_PER_FILTER)]
 
 
-async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end even when cancelled: LanceDB would go on writing while the next writer looks at the table."""
+async def unbroken(work: Coroutine[Any, Any, T], *, hurry: Callable[[], None] = lambda: None) -> T:
+    """Run to the end even when cancelled: LanceDB would go on writing while the next writer looks at the table.
+
+    `hurry` is called when it is cancelled, to bring the end nearer.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        hurry()
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()
